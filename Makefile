@@ -1,0 +1,37 @@
+# `make figures` and `make test` set up everything they need in .venv and leave nothing elsewhere.
+PYTHON ?= python3
+CORES ?= all
+CONFIG ?= config/config.yaml
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help figures test format clean
+
+help:
+	@echo "make figures   the embedded default: Figures 1 to 3 of the digits experiment, in results/digits/figures"
+	@echo "make test      the tests"
+	@echo "make format    format and lint the Python sources"
+	@echo "make clean     remove the environment; results stay"
+	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml)"
+
+figures: .venv/complete
+	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet rules host
+	@echo "Figures 1 to 3: $$(dirname $$(ls -t results/*/figures/figure1.png | head -n 1))"
+
+test: .venv/complete
+	python -m pytest -n 2 --dist loadfile
+
+format: .venv/complete
+	ruff check --fix .
+	ruff format .
+
+clean:
+	rm -rf .venv
+
+.venv/complete: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "lipscale needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

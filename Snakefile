@@ -1,0 +1,26 @@
+"""LiST, from images to figures. What is computed is said by the config; how, by the rules."""
+
+from snakemake.utils import min_version
+
+min_version("9.8")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+    figures,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.figures.input,

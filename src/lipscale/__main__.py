@@ -1,0 +1,177 @@
+"""`python -m lipscale VERB`: what the rules of the workflow call, and what a person can call by hand."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from lipscale import __version__
+from lipscale.errors import LipscaleError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code: 0, or 1 with one sentence on stderr where the user can mend it."""
+    options = parser().parse_args(arguments)
+    try:
+        options.verb(options)
+    except LipscaleError as error:
+        print(f"lipscale: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def prepare(options: argparse.Namespace) -> None:
+    from lipscale.data.prepare import prepare
+
+    prepare(read_yaml(options.settings), options.folder)
+
+
+def train(options: argparse.Namespace) -> None:
+    from lipscale import training
+    from lipscale.data.dataset import Dataset
+
+    settings = read_yaml(options.settings)
+    dataset = Dataset(options.data)
+    folders = [options.runs / run["run"] for run in settings]
+    for run, folder in zip(settings, folders, strict=True):
+        training.train(run, dataset, folder)
+    # Snakemake removes the outputs of a job that fails; until all of them are whole, a checkpoint can restore each.
+    for folder in folders:
+        (folder / training.CHECKPOINT).unlink(missing_ok=True)
+
+
+def predict(options: argparse.Namespace) -> None:
+    from lipscale.data.dataset import Dataset
+    from lipscale.predict import predict
+    from lipscale.progress import bar
+
+    dataset = Dataset(options.data)
+    for folder in bar(options.runs, name="predict", unit="run"):
+        predict(folder, dataset, options.device)
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    from lipscale.calibration import calibrate
+    from lipscale.progress import bar
+
+    for folder in bar(options.runs, name="calibrate", unit="run"):
+        calibrate(folder)
+
+
+def certify(options: argparse.Namespace) -> None:
+    from lipscale.certificate import certify
+
+    for folder in options.runs:
+        certify(folder)
+
+
+def attack(options: argparse.Namespace) -> None:
+    from lipscale.attack import PARTIAL, attack
+    from lipscale.data.dataset import Dataset
+
+    dataset = Dataset(options.data)
+    for folder in options.runs:
+        attack(
+            folder,
+            dataset,
+            options.epsilons,
+            options.images,
+            options.batch_size,
+            options.seed,
+            options.device,
+            options.threads,
+        )
+    for folder in options.runs:
+        (folder / PARTIAL).unlink(missing_ok=True)
+
+
+def tabulate(options: argparse.Namespace) -> None:
+    from lipscale.tables import tabulate
+
+    tabulate(options.runs, options.epsilons, options.tables)
+
+
+def draw(options: argparse.Namespace) -> None:
+    from importlib import import_module
+
+    module = import_module(f"lipscale.figures.{options.figure}")
+    extra = {"posthoc_lipschitz": options.posthoc_lipschitz} if options.figure == "figure1" else {}
+    module.draw(options.tables, options.folder / options.figure, **extra)
+
+
+def read_yaml(path: str) -> object:
+    """YAML from a file, or from standard input for `-`."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        return yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LipscaleError(f"the settings {path} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m lipscale", description="Lipschitz Scaling Training, step by step.")
+    top.add_argument("--version", action="version", version=__version__)
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(function, text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(function.__name__, help=text, description=text)
+        added.set_defaults(verb=function)
+        return added
+
+    def add(verb_parser: argparse.ArgumentParser, *names: str) -> None:
+        known = {
+            "runs": {
+                "nargs": "+",
+                "type": Path,
+                "metavar": "RUN",
+                "help": "folders of runs, results/EXPERIMENT/runs/RUN",
+            },
+            "--data": {"required": True, "type": Path, "help": "folder of the prepared data set"},
+            "--device": {"default": "cpu", "choices": ["cpu", "cuda"], "help": "default: cpu"},
+            "--threads": {"default": 1, "type": int, "help": "CPU threads, default: 1"},
+            "--epsilons": {
+                "required": True,
+                "type": int,
+                "nargs": "+",
+                "help": "l2 budgets in 1/255 of the pixel range",
+            },
+            "--tables": {"required": True, "type": Path, "help": "folder of the tables"},
+        }
+        for name in names:
+            verb_parser.add_argument(name, **known[name])
+
+    step = verb(prepare, "make a data set ready: arrays, splits, manifest")
+    step.add_argument("--settings", required=True, help="YAML file with the section `dataset` of a config; - for stdin")
+    step.add_argument("--folder", required=True, type=Path, help="where it is written")
+
+    step = verb(train, "train runs, or go on with them from their last epoch")
+    step.add_argument(
+        "--settings", required=True, help="YAML file with a list of settings, or a run's config.yaml; - for stdin"
+    )
+    step.add_argument("--runs", required=True, type=Path, help="folder that gets a folder for each run")
+    add(step, "--data")
+
+    add(verb(predict, "write the logits of trained runs"), "runs", "--data", "--device")
+    add(verb(calibrate, "measure temperature and ECE with netcal"), "runs")
+    add(verb(certify, "compute certified radii"), "runs")
+
+    step = verb(attack, "run AutoAttack on a sample of the test split")
+    add(step, "runs", "--data", "--epsilons", "--device", "--threads")
+    step.add_argument("--images", required=True, type=int, help="test images to attack, at most")
+    step.add_argument("--batch-size", required=True, type=int, help="images attacked at once")
+    step.add_argument("--seed", default=0, type=int, help="of the choice of images and of the attack, default: 0")
+
+    add(verb(tabulate, "join the files of all runs into tables"), "runs", "--epsilons", "--tables")
+
+    step = verb(draw, "draw a figure from the tables")
+    step.add_argument("figure", choices=["figure1", "figure2", "figure3"])
+    add(step, "--tables")
+    step.add_argument("--folder", required=True, type=Path, help="where FIGURE.pdf, .png and .csv are written")
+    step.add_argument("--posthoc-lipschitz", type=float, help="figure1 only: the fixed L whose logits are divided by T")
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

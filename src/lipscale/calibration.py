@@ -1,0 +1,80 @@
+"""Temperature and ECE of a trained network, by netcal, and our temperature compared with netcal's.
+
+netcal (Kueppers et al., CVPRW 2020) takes probabilities and reports 1/T. In float32 it answers T = 1 without a word, and it
+treats labels of two kinds as a binary problem, so everything goes in as float64 and ECE as (confidence, correct) pairs.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from netcal.metrics import ECE
+from netcal.scaling import TemperatureScaling
+
+from lipscale import files
+from lipscale.errors import LipscaleError
+from lipscale.metrics import BINS, probabilities
+from lipscale.run_folder import read_logits
+from lipscale.temperature import finite_temperature, fit_temperature, nll
+
+LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
+SWEEP = np.geomspace(1e-3, 1e4, 141)  # temperatures of Figure 1's second curve, twenty a decade
+
+
+def calibrate(folder: Path) -> None:
+    """Write `folder`/calibration.json and sweep.csv from its logits: T* on validation, ECE and NLL on test.
+
+    Raises:
+        LipscaleError: netcal's temperature and ours differ by more than 1 %.
+    """
+    arrays = read_logits(folder)
+    logits, labels = torch.from_numpy(arrays["test_logits"]), torch.from_numpy(arrays["test_labels"])
+    measured = fit_temperature(torch.from_numpy(arrays["validation_logits"]), torch.from_numpy(arrays["validation_labels"]))
+    temperature = finite_temperature(measured)
+    bounded = temperature != measured
+    theirs = None if bounded else netcal_temperature(arrays["validation_logits"], arrays["validation_labels"], near=measured)
+    if theirs is not None and abs(theirs / temperature - 1) > LARGEST_DISAGREEMENT:
+        raise LipscaleError(
+            f"run {folder.name}: netcal's temperature is {theirs:.6g} and ours {temperature:.6g}; allowed: a difference of 1 %"
+        )
+    files.write_json(
+        folder / "calibration.json",
+        {
+            "temperature": temperature,
+            "bounded": bounded,
+            "netcal_temperature": theirs,
+            "ece": netcal_ece(arrays["test_logits"], arrays["test_labels"]),
+            "ece_scaled": netcal_ece(arrays["test_logits"], arrays["test_labels"], temperature),
+            "nll": nll(logits, labels),
+            "nll_scaled": nll(logits, labels, temperature),
+        },
+    )
+    files.write_rows(
+        folder / "sweep.csv",
+        ("temperature", "ece"),
+        (
+            {"temperature": float(t), "ece": netcal_ece(arrays["test_logits"], arrays["test_labels"], t)}
+            for t in SWEEP * temperature
+        ),
+    )
+
+
+def netcal_temperature(logits: np.ndarray, labels: np.ndarray, near: float) -> float:
+    """T* as netcal finds it.
+
+    netcal starts at T = 1 and clips probabilities at 2e-16, so the logits are first divided by 1.5 * `near`: nothing that
+    matters is clipped, and netcal has to find 1 / 1.5 by itself (not 1 / 2, where its optimiser's first step would land).
+    """
+    unit = 1.5 * near
+    scaled = probabilities(logits, unit)
+    if scaled.shape[1] == 2:
+        scaled = scaled[:, 1]
+    scaler = TemperatureScaling()
+    scaler.fit(scaled, labels)
+    return unit / float(scaler.temperature[0])
+
+
+def netcal_ece(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
+    """ECE of the top label of softmax(logits / temperature), 15 equal-width bins."""
+    scaled = probabilities(logits, temperature)
+    return float(ECE(BINS).measure(scaled.max(axis=1), (scaled.argmax(axis=1) == labels).astype(int)))

@@ -1,0 +1,186 @@
+"""Configs: checked against `schema.yaml` before any work starts, defaults filled in, expanded into runs.
+
+Needs neither torch nor numpy: Snakemake reads configs with it when it parses the workflow.
+"""
+
+import copy
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from lipscale.errors import LipscaleError
+
+SCHEMA = yaml.safe_load((Path(__file__).parent / "schema.yaml").read_text(encoding="utf-8"))
+IMAGE_SIDE = {"digits": 8, "cifar10": 32, "cifar100": 32}  # pixels, of the data sets whose size is not configured
+ONLY_FOR = {  # keys of `dataset` that mean something for these data sets alone
+    "image_size": ("imagefolder",),
+    "channels": ("imagefolder",),
+    "largest_unpacked_gib": ("imagefolder",),
+    "test_images": ("digits",),
+}
+IMAGEFOLDER_DEFAULTS = {"image_size": 32, "channels": 3, "largest_unpacked_gib": 4}
+
+
+def check(config: object) -> dict:
+    """A copy of `config` with defaults filled in. Raises LipscaleError: one sentence on the first thing that is wrong."""
+    _check_schema(config, SCHEMA)
+    config = _with_defaults(config, SCHEMA)
+    _check_dataset(config["dataset"])
+    _check_network(config["network"], config["dataset"])
+    _check_feedback(config["feedback"], config["runs"])
+    fixed = config["runs"]["fixed_lipschitz"]
+    posthoc = config["figures"].setdefault("posthoc_lipschitz", max(fixed))
+    if posthoc not in fixed:
+        raise _wrong("figures.posthoc_lipschitz", posthoc, f"one of runs.fixed_lipschitz, {fixed}")
+    for run, count in Counter(settings["run"] for settings in runs(config)).items():
+        if count > 1:
+            raise LipscaleError(
+                f"config: {count} runs would share the name {run}; values under runs must differ in their first six digits"
+            )
+    return config
+
+
+def runs(config: Mapping) -> Iterator[dict]:
+    """The settings of each run, complete: what `train` gets and what `runs/<run>/config.yaml` holds."""
+    methods = {"list": "list_initial_lipschitz", "fixed": "fixed_lipschitz"}
+    for method, key in methods.items():
+        for lipschitz in config["runs"][key]:
+            for seed in config["runs"]["seeds"]:
+                yield {
+                    "run": f"{setting_name(method, lipschitz)}-seed{seed}",
+                    "method": method,
+                    "initial_lipschitz": float(lipschitz),
+                    "seed": seed,
+                    "dataset": config["dataset"]["name"],
+                    "network": config["network"],
+                    "training": config["training"],
+                    "feedback": config["feedback"],
+                    "device": config["compute"]["device"],
+                    "threads": config["compute"]["threads"],
+                }
+
+
+def setting_name(method: str, lipschitz: float) -> str:
+    """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-10`."""
+    return f"{method}-{lipschitz:g}"
+
+
+def digest(settings: object) -> str:
+    """A short hash of settings, the same for equal settings whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _wrong(key: str, value: object, allowed: str) -> LipscaleError:
+    return LipscaleError(f"config: {key} is {value!r}; allowed: {allowed}")
+
+
+def _check_schema(config: object, schema: Mapping) -> None:
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda error: error.json_path)
+    if errors:
+        raise LipscaleError(_sentence(errors[0]))
+    for key, value in _leaves(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _wrong(key, value, "a finite number")
+
+
+def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{key}[{index}]")
+    else:
+        yield key, value
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    """What is wrong, where and what is allowed, from an error of jsonschema."""
+    key = error.json_path.removeprefix("$").removeprefix(".")
+    value, limit = error.instance, error.validator_value
+    if error.validator == "additionalProperties":
+        allowed = sorted(error.schema["properties"])
+        unknown = sorted(str(name) for name in value if name not in allowed)
+        where = f"in {key}" if key else "at the top level"
+        return f"config: unknown key {unknown[0]!r} {where}; allowed: {', '.join(allowed)}"
+    if error.validator == "required":
+        missing = next(name for name in limit if name not in value)
+        return f"config: {f'{key}.{missing}' if key else missing} is missing; it has no default"
+    allowed = {
+        "type": lambda: " or ".join([limit] if isinstance(limit, str) else limit),
+        "enum": lambda: "one of " + ", ".join(map(str, limit)),
+        "exclusiveMinimum": lambda: f"a number greater than {limit}",
+        "minimum": lambda: f"{limit} or more",
+        "maximum": lambda: f"{limit} or less",
+        "multipleOf": lambda: f"a multiple of {limit}",
+        "minItems": lambda: f"a list of at least {limit}",
+        "uniqueItems": lambda: "each value once",
+        "pattern": lambda: "letters, digits, dots, dashes and underscores, a letter or digit first",
+    }[error.validator]()
+    if error.validator == "type" and isinstance(value, str) and _is_number(value):
+        allowed += " (YAML reads a number with an exponent only with a dot, as in 1.0e-3)"
+    return str(_wrong(key or "the config", value, allowed))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_defaults(value: object, schema: Mapping) -> object:
+    if "properties" not in schema:
+        return copy.deepcopy(value)
+    filled = {key: _with_defaults(item, schema["properties"][key]) for key, item in value.items()}
+    for key, subschema in schema["properties"].items():
+        if key not in filled and "default" in subschema:
+            filled[key] = _with_defaults(subschema["default"], subschema)
+    return filled
+
+
+def _check_dataset(dataset: dict) -> None:
+    name = dataset["name"]
+    for key, names in ONLY_FOR.items():
+        if key in dataset and name not in names:
+            raise _wrong(f"dataset.{key}", dataset[key], f"nothing, as dataset.name is {name}; the key is for {names[0]} only")
+    if name == "imagefolder":
+        if dataset["path"] is None:
+            raise _wrong("dataset.path", None, "the path of a folder or archive of images")
+        for key, default in IMAGEFOLDER_DEFAULTS.items():
+            dataset.setdefault(key, default)
+    if name == "digits" and "test_images" not in dataset:
+        raise LipscaleError("config: dataset.test_images is missing; digits comes without a test split")
+
+
+def _check_network(network: dict, dataset: dict) -> None:
+    if network["architecture"] == "mlp":
+        if "channels" in network:
+            raise _wrong("network.channels", network["channels"], "nothing, as network.architecture is mlp")
+        return
+    if "channels" not in network:
+        raise LipscaleError("config: network.channels is missing; the architecture convnet needs it")
+    side = dataset.get("image_size") or IMAGE_SIDE[dataset["name"]]
+    factor = 2 ** len(network["channels"])
+    if side % factor:
+        raise _wrong(
+            "network.channels",
+            network["channels"],
+            f"so many stages that the side of an image, {side}, can be halved once per stage without remainder",
+        )
+
+
+def _check_feedback(feedback: dict, runs: dict) -> None:
+    lowest, highest = feedback["lowest_lipschitz"], feedback["highest_lipschitz"]
+    if lowest >= highest:
+        raise _wrong("feedback.lowest_lipschitz", lowest, f"less than feedback.highest_lipschitz, {highest}")
+    for value in runs["list_initial_lipschitz"]:
+        if not lowest <= value <= highest:
+            raise _wrong("runs.list_initial_lipschitz", value, f"from {lowest} to {highest}, the bounds under feedback")

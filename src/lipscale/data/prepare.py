@@ -1,0 +1,73 @@
+"""A data set prepared once: uint8 arrays, labels, a seeded train/validation split, a manifest."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lipscale import files
+from lipscale.data.dataset import SPLITS
+from lipscale.data.sources import Split, read
+from lipscale.errors import LipscaleError
+
+
+def prepare(settings: Mapping, folder: Path) -> None:
+    """Write `folder`/arrays.npz and manifest.json for the section `dataset` of a checked config.
+
+    Raises:
+        LipscaleError: the data set cannot be had or is broken, or a split would be empty.
+    """
+    source = read(settings)
+    generator = np.random.default_rng(settings["split_seed"])
+    rest, test = source.train, source.test
+    if test is None:
+        rest, test = take(rest, settings["test_images"], generator, "dataset.test_images")
+    train, validation = take(rest, settings["validation_images"], generator, "dataset.validation_images")
+    splits = dict(zip(SPLITS, (train, validation, test), strict=True))
+
+    arrays = folder / "arrays.npz"
+    with files.atomic(arrays) as temporary:
+        np.savez(
+            temporary,
+            **{f"{name}_images": np.ascontiguousarray(split.images) for name, split in splits.items()},
+            **{f"{name}_labels": split.labels for name, split in splits.items()},
+        )
+    files.write_json(
+        folder / "manifest.json",
+        {
+            "dataset": settings["name"],
+            "source": source.origin,
+            "classes": source.classes,
+            "image_shape": list(train.images.shape[1:]),
+            "counts": {
+                name: {
+                    "images": len(split.labels),
+                    "per_class": np.bincount(split.labels, minlength=len(source.classes)).tolist(),
+                }
+                for name, split in splits.items()
+            },
+            "mean": (train.images.mean(axis=(0, 2, 3), dtype=np.float64) / 255).tolist(),
+            "split_seed": settings["split_seed"],
+            "arrays_sha256": files.sha256(arrays),
+        },
+    )
+
+
+def take(split: Split, count: int, generator: np.random.Generator, key: str) -> tuple[Split, Split]:
+    """(rest, taken): `count` images taken at random, each class in its proportion (largest remainders).
+
+    Raises:
+        LipscaleError: fewer than one image of each class would remain; the message names the config's `key`.
+    """
+    sizes = np.bincount(split.labels)
+    if count > len(split.labels) - len(sizes):
+        raise LipscaleError(f"{key} is {count}; allowed: at most {len(split.labels) - len(sizes)}, as training needs the rest")
+    shares = count * sizes / sizes.sum()
+    quotas = np.floor(shares).astype(int)
+    quotas[np.argsort(quotas - shares, kind="stable")[: count - quotas.sum()]] += 1
+    taken = np.concatenate(
+        [generator.permutation(np.flatnonzero(split.labels == label))[:quota] for label, quota in enumerate(quotas)]
+    )
+    chosen = np.zeros(len(split.labels), dtype=bool)
+    chosen[taken] = True
+    return tuple(Split(split.images[mask], split.labels[mask]) for mask in (~chosen, chosen))

@@ -1,0 +1,169 @@
+"""Trained networks as plain layers: frozen weights whose norms are guaranteed, in a file that holds no code.
+
+A `.safetensors` file holds the weights and, as metadata, the list of layers and the enforced L. Reading it back builds the
+layers below and nothing else: an unknown layer is an error that names it.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from orthogonium.layers import MaxMin
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from lipscale.errors import LipscaleError
+from lipscale.files import atomic
+from lipscale.networks import LipschitzNetwork
+from lipscale.norms import conv_norm_bound, matrix_norm_bound
+
+
+class Centre(nn.Module):
+    """x - mean, 1-Lipschitz."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images - self.mean
+
+
+class Scale(nn.Module):
+    """sigma x, sigma-Lipschitz; sigma is kept in float64, as the product of all sigma must not exceed L."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.scale * hidden
+
+
+LAYERS = {
+    "centre": Centre,
+    "conv": lambda **size: nn.Conv2d(**size, padding_mode="circular"),
+    "dense": nn.Linear,
+    "scale": Scale,
+    "maxmin": MaxMin,
+    "flatten": nn.Flatten,
+}
+
+
+class PlainNetwork(nn.Sequential):
+    """Frozen plain layers that compute logits with the l2 Lipschitz constant `lipschitz`.
+
+    Attributes:
+        lipschitz: the enforced L.
+        specification: a list of {"layer": a key of LAYERS, ...its arguments}.
+        image_shape: (channels, height, width) of the images that the norms of convolutions were bounded for.
+    """
+
+    def __init__(self, specification: Sequence[dict], lipschitz: float, image_shape: Sequence[int]):
+        layers = []
+        for position, entry in enumerate(specification):
+            arguments = dict(entry)
+            name = arguments.pop("layer", None)
+            if name not in LAYERS:
+                raise LipscaleError(f"model: layer {position} is {name!r}; allowed: {', '.join(LAYERS)}")
+            layers.append(LAYERS[name](**arguments))
+        super().__init__(*layers)
+        self.specification = list(specification)
+        self.lipschitz = lipschitz
+        self.image_shape = tuple(image_shape)
+        self.requires_grad_(False)
+
+
+def export(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwork:
+    """Freeze a network. Each weight is divided by a guaranteed bound on its norm, so that the product of all norms and
+    scales is at most `network.budget.lipschitz`, also after rounding to float32.
+
+    Args:
+        network: any LipschitzNetwork, on any device.
+        image_shape: (channels, height, width); norms of convolutions are bounded at the sizes that follow from it.
+    """
+    channels, side, _ = image_shape
+    specification: list[dict] = [{"layer": "centre", "channels": channels}]
+    tensors = {"0.mean": network.mean}
+    flat = False
+    for index, (layer, scale) in enumerate(zip(network.layers, _scales_within(network), strict=True)):
+        if index:
+            specification.append({"layer": "maxmin"})
+        if isinstance(layer, nn.Linear) and not flat:
+            specification.append({"layer": "flatten"})
+            flat = True
+        position = len(specification)
+        if isinstance(layer, nn.Linear):
+            entry = {"layer": "dense", "in_features": layer.in_features, "out_features": layer.out_features}
+        elif isinstance(layer, nn.Conv2d) and layer.padding_mode == "circular":
+            entry = {
+                "layer": "conv", "in_channels": layer.in_channels, "out_channels": layer.out_channels,
+                "kernel_size": layer.kernel_size[0], "stride": layer.stride[0], "padding": layer.padding[0],
+            }  # fmt: skip
+        else:
+            raise LipscaleError(f"export: layer {index} is {layer}; allowed: dense, and convolution with circular padding")
+        specification += [{**entry, "bias": layer.bias is not None}, {"layer": "scale", "scale": scale}]
+        tensors[f"{position}.weight"] = _within_unit_norm(layer.weight.detach(), entry, side)
+        if layer.bias is not None:
+            tensors[f"{position}.bias"] = layer.bias
+        if entry["layer"] == "conv":
+            side = (side + 2 * entry["padding"] - entry["kernel_size"]) // entry["stride"] + 1
+    plain = PlainNetwork(specification, network.budget.lipschitz, image_shape)
+    plain.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in tensors.items()})
+    return plain
+
+
+def _scales_within(network: LipschitzNetwork) -> list[float]:
+    """The scales sigma_k, the last one lowered by as many units in the last place as keep their exact product at most L."""
+    scales = network.budget.scales().tolist()
+    lipschitz = Fraction(network.budget.lipschitz)
+    while math.prod(map(Fraction, scales)) > lipschitz:
+        scales[-1] = math.nextafter(scales[-1], 0.0)
+    return scales
+
+
+def _within_unit_norm(weight: torch.Tensor, entry: dict, side: int) -> torch.Tensor:
+    """`weight` divided by a bound on its norm, as float32 values whose own bound is at most 1."""
+    weight = weight.double().cpu()
+    divisor = norm_bound(weight, entry, side)
+    scaled = (weight / divisor).float()
+    while (excess := norm_bound(scaled.double(), entry, side)) > 1:
+        divisor *= excess * (1 + 2.0**-26)
+        scaled = (weight / divisor).float()
+    return scaled
+
+
+def norm_bound(weight: torch.Tensor, entry: dict, side: int) -> float:
+    """A guaranteed upper bound on the l2 norm of a dense or convolutional layer at input size `side`, in pixels."""
+    if entry["layer"] == "dense":
+        return matrix_norm_bound(weight)
+    return conv_norm_bound(weight, side, entry["stride"], entry["padding"])
+
+
+def save(network: PlainNetwork, path: str | Path) -> None:
+    metadata = {
+        "specification": json.dumps(network.specification),
+        "lipschitz": repr(network.lipschitz),
+        "image_shape": json.dumps(network.image_shape),
+    }
+    with atomic(path) as temporary:
+        save_file(network.state_dict(), temporary, metadata)
+
+
+def load(path: str | Path, device: str = "cpu") -> PlainNetwork:
+    """Read a network that `save` wrote. Raises LipscaleError where the file is not such a network, whole."""
+    try:
+        with safe_open(path, "pt", device=device) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        network = PlainNetwork(
+            json.loads(metadata["specification"]), float(metadata["lipschitz"]), json.loads(metadata["image_shape"])
+        )
+        network.load_state_dict(tensors)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise LipscaleError(f"the model {path} cannot be read: {' '.join(str(error).split())}") from None
+    return network.to(device).eval()

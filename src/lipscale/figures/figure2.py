@@ -1,0 +1,67 @@
+"""Figure 2: T* (top) and L (bottom) per epoch, a line for each L0 of LiST."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+
+from lipscale.figures import style
+
+
+def draw(tables: Path, stem: Path) -> None:
+    """Write stem.pdf, .png and .csv.
+
+    Args:
+        tables: folder with history.csv.
+        stem: path of the figure without suffix.
+    """
+    history = pd.read_csv(tables / "history.csv")
+    numbers = over_epochs(history[history["method"] == "list"])
+
+    style.apply()
+    figure, (top, bottom) = plt.subplots(2, sharex=True, figsize=(style.COLUMN_WIDTH, 3.8))
+    starts = np.sort(numbers["initial_lipschitz"].unique())
+    colours = sns.color_palette("viridis", len(starts) + 1)[:-1]  # without the last, a yellow too pale on white
+    for start, colour in zip(starts, colours, strict=True):
+        for axes, quantity in ((top, "temperature"), (bottom, "lipschitz")):
+            line = numbers[(numbers["initial_lipschitz"] == start) & (numbers["quantity"] == quantity)]
+            axes.fill_between(line["epoch"], line["low"], line["high"], color=colour, alpha=0.25, lw=0)
+            axes.plot(line["epoch"], line["mean"], color=colour, label=style.short(start))
+    top.axhline(1, color="black", lw=0.6, ls="--")
+    top.set(yscale="log", ylabel=r"temperature $T^*$" + "\n(validation)")
+    bottom.set(yscale="log", xlabel="epoch", ylabel=f"Lipschitz constant $L$\n({style.LIPSCHITZ_UNIT})")
+    for axes in (top, bottom):
+        axes.yaxis.set_major_formatter(style.short)
+    figure.align_ylabels()
+    figure.legend(
+        *top.get_legend_handles_labels(),
+        title=f"initial Lipschitz constant $L_0$ ({style.LIPSCHITZ_UNIT})",
+        loc="outside upper center",
+        ncols=5,
+        frameon=False,
+        handlelength=1.2,
+        columnspacing=1.0,
+    )
+    style.write(figure, numbers, stem)
+    plt.close(figure)
+
+
+def over_epochs(history: pd.DataFrame) -> pd.DataFrame:
+    """Geometric mean, smallest and largest value over seeds: of T* after each epoch, and of L as it is set after each epoch.
+
+    L at epoch 0 is L0. Where a validation split has no finite T* (perfectly separated, or at chance level), the step that was
+    taken in its place stands for it.
+    """
+    step = history["lipschitz"] / history["next_lipschitz"]
+    finite = (history["temperature"] > 0) & np.isfinite(history["temperature"])
+    measured = history.assign(temperature=history["temperature"].where(finite, step))
+    first = history[history["epoch"] == 1].assign(epoch=0, next_lipschitz=lambda table: table["lipschitz"])
+    by = ["initial_lipschitz", "epoch"]
+    return pd.concat(
+        [
+            style.spread(measured, by, "temperature", geometric=True).assign(quantity="temperature"),
+            style.spread(pd.concat([first, history]), by, "next_lipschitz", geometric=True).assign(quantity="lipschitz"),
+        ]
+    )

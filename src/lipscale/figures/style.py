@@ -1,0 +1,74 @@
+"""What the figures share: size and fonts of one column of a paper, and how they are written."""
+
+import logging
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from lipscale import files
+
+COLUMN_WIDTH = 3.35  # inches, one column of a two-column paper
+COLOURS = sns.color_palette("colorblind")
+LIPSCHITZ_UNIT = "logits / pixel unit"  # of L: how much logits change per unit of l2 distance, pixels in [0, 1]
+
+
+def apply() -> None:
+    """Set seaborn's and matplotlib's defaults; text stays text in the PDF."""
+    matplotlib.use("agg")
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates inside matplotlib's own font
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        palette="colorblind",
+        rc={
+            "font.size": 8,
+            "axes.labelsize": 8,
+            "axes.titlesize": 8,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "legend.title_fontsize": 7,
+            "lines.linewidth": 1.2,
+            "lines.markersize": 4,
+            "axes.linewidth": 0.6,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.linewidth": 0.4,
+            "grid.alpha": 0.5,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "xtick.minor.width": 0.4,
+            "ytick.minor.width": 0.4,
+            "xtick.minor.size": 1.5,
+            "ytick.minor.size": 1.5,
+            "pdf.fonttype": 42,
+            "savefig.dpi": 300,
+            "figure.constrained_layout.use": True,
+        },
+    )
+
+
+def write(figure: Figure, numbers: pd.DataFrame, stem: Path) -> None:
+    """Write stem.pdf, stem.png and stem.csv, the numbers in the figure; the same tables give the same bytes."""
+    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        with files.atomic(stem.with_suffix(f".{suffix}")) as temporary:
+            figure.savefig(temporary, metadata=metadata)
+    with files.atomic(stem.with_suffix(".csv")) as temporary:
+        numbers.to_csv(temporary, index=False)
+
+
+def short(value: float, _position: int | None = None) -> str:
+    """A number in as few digits as it takes, 0.01, 3, 100; also serves as a tick formatter."""
+    return f"{value:.3g}"
+
+
+def spread(table: pd.DataFrame, by: str | list[str], column: str, geometric: bool = False) -> pd.DataFrame:
+    """Mean (geometric on request), smallest and largest value of a column over seeds, and their number, a row per group."""
+    groups = table.assign(value=np.log(table[column]) if geometric else table[column]).groupby(by)["value"]
+    summary = groups.agg(mean="mean", low="min", high="max")
+    summary = (np.exp(summary) if geometric else summary).assign(seeds=groups.count())
+    return summary.reset_index()

@@ -1,0 +1,28 @@
+"""Calibration of probabilities, in numpy: what the training history and the figures use."""
+
+import numpy as np
+from scipy.special import log_softmax
+
+BINS = 15
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """softmax(logits / temperature), float64, shape (images, classes)."""
+    return np.exp(log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1))
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+    """ECE of the top label: sum over equal-width bins of confidence of |accuracy - mean confidence|, weighted by size.
+
+    Guo et al., ICML 2017, equation 3. Bins are (k / bins, (k + 1) / bins]. Probabilities (images, classes), labels (images,).
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of images whose largest logit is the label's."""
+    return float((logits.argmax(axis=1) == labels).mean())

@@ -1,0 +1,85 @@
+"""What several tests share: small data, small settings, a trained run."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lipscale import config as configs
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TINY = {
+    "experiment": "tiny",
+    "dataset": {"name": "digits", "validation_images": 300, "test_images": 300},
+    "network": {"architecture": "mlp", "widths": [16]},
+    "training": {"epochs": 6, "batch_size": 128, "learning_rate": 0.02},
+    "runs": {"seeds": [0, 1], "list_initial_lipschitz": [0.1, 100], "fixed_lipschitz": [1, 20]},
+    "evaluation": {"epsilons": [36, 108], "attack_images": 24, "attack_batch_size": 12},
+    "compute": {"pack": True},
+}
+
+
+@pytest.fixture
+def tiny() -> dict:
+    """A small valid config, to be changed freely."""
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Path:
+    """The prepared digits of the tiny config."""
+    from lipscale.data.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("digits")
+    prepare(configs.check(copy.deepcopy(TINY))["dataset"], folder)
+    return folder
+
+
+@pytest.fixture
+def settings(tiny):
+    """`settings(...)`: the settings of the tiny config's first LiST run, with keys of its sections changed."""
+
+    def make(method: str = "list", **changes: dict) -> dict:
+        for section, values in changes.items():
+            tiny.setdefault(section, {}).update(values)
+        return next(run for run in configs.runs(configs.check(tiny)) if run["method"] == method)
+
+    return make
+
+
+def lipscale(*arguments: object, stdin: object = None, check: bool = True) -> subprocess.CompletedProcess:
+    """`python -m lipscale ...`, with `stdin` sent as JSON."""
+    return subprocess.run(
+        [sys.executable, "-m", "lipscale", *map(str, arguments)],
+        input=None if stdin is None else json.dumps(stdin),
+        capture_output=True,
+        text=True,
+        check=check,
+    )
+
+
+def snakemake(folder: Path, config: dict, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+    """Snakemake with this repository's workflow, writing below `folder`; stdout holds all that it says."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+        "--configfile",
+        path,
+    ]
+    result = subprocess.run(
+        [*map(str, [*command, *arguments])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert result.returncode == 0 or not check, result.stdout
+    return result

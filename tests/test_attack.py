@@ -1,0 +1,125 @@
+"""AutoAttack on a small trained network, and the order certified <= robust <= clean."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lipscale import attack, files, tables, training
+from lipscale.certificate import certify
+from lipscale.data.dataset import Dataset
+from lipscale.errors import LipscaleError
+from lipscale.predict import predict
+
+OPTIONS = {"epsilons": [36, 108], "count": 20, "batch_size": 10, "seed": 0, "device": "cpu", "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, digits):
+    """A trained and attacked run."""
+    from conftest import TINY
+
+    from lipscale import config as configs
+
+    folder = tmp_path_factory.mktemp("run")
+    dataset = Dataset(digits)
+    settings = [run for run in configs.runs(configs.check(TINY)) if run["run"] == "fixed-20-seed0"]
+    training.train(settings[0], dataset, folder)
+    predict(folder, dataset, "cpu")
+    certify(folder)
+    attack.attack(folder, dataset, **OPTIONS)
+    return folder
+
+
+def test_rows_of_the_attack(run):
+    rows = pd.read_csv(run / "attack.csv")
+    assert list(rows) == ["index", "robust_36", "robust_108"]
+    assert rows["index"].tolist() == attack.choose_images(20, 300, seed=0).tolist()
+    assert set(rows["robust_36"]) | set(rows["robust_108"]) <= {0, 1}
+    assert (rows["robust_108"] <= rows["robust_36"]).all()
+    assert rows["robust_108"].sum() < rows["robust_36"].sum()  # the attack breaks something, and eps matters
+
+
+def test_order_holds_image_by_image(run):
+    images = tables.join_images(run)
+    tables.check_order(images, [36, 108], "run")
+    certified = images["radius"] >= 36 / 255
+    right = images["label"] == images["prediction"]
+    attacked = images["robust_36"].notna()
+    assert attacked.sum() == 20
+    robust = images["robust_36"] == 1
+    assert (certified[attacked] <= robust[attacked]).all()
+    assert (robust[attacked] <= right[attacked]).all()
+    assert 0 < certified.mean() < right.mean()
+
+
+@pytest.mark.parametrize(
+    ("radius", "prediction", "robust", "message"),
+    [(0.2, 0, 0, "test images 1 are certified, yet broken"), (0.0, 1, 1, "test images 1 are called robust, yet misclassified")],
+)
+def test_a_broken_order_names_the_images(radius, prediction, robust, message):
+    images = pd.DataFrame(
+        {"index": [0, 1], "label": [0, 0], "prediction": [0, prediction], "radius": [0.0, radius], "robust_36": [1, robust]}
+    )
+    with pytest.raises(LipscaleError, match=message):
+        tables.check_order(images, [36], "fixed-1-seed0")
+
+
+def test_attack_that_was_stopped_ends_with_the_same_rows(run, digits, tmp_path, monkeypatch):
+    """Stopped after the first batch, then run again: only the second batch is attacked, and the rows are the same."""
+    for name in ("model.safetensors", "logits.npz"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    survivors = attack._survivors
+    calls = []
+
+    def stopping(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return survivors(*arguments)
+
+    monkeypatch.setattr(attack, "_survivors", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        attack.attack(tmp_path, Dataset(digits), **OPTIONS)
+    assert not (tmp_path / "attack.csv").exists()
+    attack.attack(tmp_path, Dataset(digits), **OPTIONS)
+    assert len(calls) == 3 + 2
+    assert (tmp_path / "attack.csv").read_bytes() == (run / "attack.csv").read_bytes()
+
+
+def test_partial_rows_of_another_model_are_not_used(tmp_path):
+    task = {"model_sha256": "a"}
+    files.write_json(tmp_path / attack.PARTIAL, {"task": task, "rows": [{"index": 0}]})
+    assert attack._finished_rows(tmp_path / attack.PARTIAL, task) == [{"index": 0}]
+    assert attack._finished_rows(tmp_path / attack.PARTIAL, {"model_sha256": "b"}) == []
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_are_attacked_too(classes):
+    """The targeted DLR loss needs four classes; the other stages find the border of a linear classifier on their own."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, classes)
+    model = torch.nn.Sequential(torch.nn.Flatten(), layer).requires_grad_(False)
+    images = 0.3 + 0.4 * torch.rand(6, 1, 8, 8)
+    labels = model(images).argmax(1)
+    logits = model(images)
+    weights = layer.weight
+    distances = torch.stack(
+        [
+            (logits[:, [c]] - logits).div((weights[c] - weights).norm(dim=1).clamp(min=1e-9)).where(
+                torch.arange(classes) != c, torch.inf
+            ).amin(1)
+            for c in range(classes)
+        ],
+        dim=1,
+    ).gather(1, labels[:, None])[:, 0]  # fmt: skip
+    stages = tuple(stage for stage in attack.STAGES if stage != "apgd-t")
+    epsilon = distances.median().item() + 1e-4
+    with attack.bar(name="test", total=10, unit="stage") as progress:
+        survivors = attack._survivors(model, images, labels, epsilon, stages, 0, progress)
+    assert survivors.tolist() == (distances > epsilon).tolist()
+
+
+def test_attacked_images_do_not_depend_on_the_run():
+    assert attack.choose_images(5, 100, 3).tolist() == attack.choose_images(5, 100, 3).tolist()
+    assert len(np.unique(attack.choose_images(500, 300, 0))) == 300

@@ -1,0 +1,142 @@
+"""Every bad config is refused in one sentence that names the key, the value and what is allowed."""
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import ROOT, lipscale, snakemake
+from lipscale import config as configs
+from lipscale.errors import LipscaleError
+
+SHIPPED = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "schema.yaml")
+
+BAD = {
+    "unknown key": ({"training": {"epoch": 3}}, ["'epoch' in training", "epochs"]),
+    "unknown key at the top": ({"trainig": {}}, ["'trainig' at the top level", "training"]),
+    "wrong type": ({"training": {"epochs": "many"}}, ["training.epochs", "'many'", "integer"]),
+    "a number with an exponent and no dot": ({"training": {"learning_rate": "1e-3"}}, ["'1e-3'", "number", "1.0e-3"]),
+    "a truth value for a number": ({"training": {"epochs": True}}, ["training.epochs", "True", "integer"]),
+    "L = 0": ({"runs": {"fixed_lipschitz": [1, 0]}}, ["runs.fixed_lipschitz[1]", "is 0", "greater than 0"]),
+    "L < 0": ({"runs": {"list_initial_lipschitz": [-1]}}, ["runs.list_initial_lipschitz[0]", "-1", "greater than 0"]),
+    "L = NaN": ({"runs": {"fixed_lipschitz": [1, math.nan]}}, ["runs.fixed_lipschitz[1]", "nan", "finite"]),
+    "L = infinity": ({"runs": {"list_initial_lipschitz": [math.inf]}}, ["list_initial_lipschitz[0]", "inf", "finite"]),
+    "epsilon < 0": ({"evaluation": {"epsilons": [-36]}}, ["evaluation.epsilons[0]", "-36", "1 or more"]),
+    "no seeds": ({"runs": {"seeds": []}}, ["runs.seeds", "[]", "at least 1"]),
+    "a seed twice": ({"runs": {"seeds": [1, 1]}}, ["runs.seeds", "[1, 1]", "once"]),
+    "an L twice": ({"runs": {"fixed_lipschitz": [1, 1.0]}}, ["runs.fixed_lipschitz", "once"]),
+    "two runs of one name": ({"runs": {"fixed_lipschitz": [1, 1.0000001]}}, ["fixed-1-seed0", "2 runs"]),
+    "unknown data set": ({"dataset": {"name": "mnist"}}, ["dataset.name", "'mnist'", "digits"]),
+    "unknown architecture": ({"network": {"architecture": "vit"}}, ["network.architecture", "'vit'", "mlp, convnet"]),
+    "unknown allocation": ({"network": {"allocation": "equal"}}, ["network.allocation", "'equal'", "softmax"]),
+    "an odd width": ({"network": {"widths": [15]}}, ["network.widths[0]", "15", "multiple of 2"]),
+    "channels of an mlp": ({"network": {"channels": [8]}}, ["network.channels", "[8]", "mlp"]),
+    "a convnet without channels": ({"network": {"architecture": "convnet"}}, ["network.channels is missing"]),
+    "too many stages": (
+        {"network": {"architecture": "convnet", "channels": [2, 2, 2, 2]}},
+        ["network.channels", "8", "halved"],
+    ),
+    "no path": (
+        {"dataset": {"name": "imagefolder", "test_images": ...}},
+        ["dataset.path", "None", "folder or archive"],
+    ),
+    "a key of another data set": ({"dataset": {"image_size": 32}}, ["dataset.image_size", "32", "imagefolder"]),
+    "a missing key": ({"training": {"epochs": ...}}, ["training.epochs is missing"]),
+    "no test split": ({"dataset": {"test_images": ...}}, ["dataset.test_images is missing"]),
+    "bounds the wrong way round": (
+        {"feedback": {"lowest_lipschitz": 9, "highest_lipschitz": 2}},
+        ["lowest_lipschitz", "9"],
+    ),
+    "L0 out of bounds": (
+        {"feedback": {"highest_lipschitz": 50}},
+        ["runs.list_initial_lipschitz", "100", "from 0.0001 to 50"],
+    ),
+    "a post-hoc L that is not trained": (
+        {"figures": {"posthoc_lipschitz": 7}},
+        ["figures.posthoc_lipschitz", "7", "[1, 20]"],
+    ),
+    "a step of one": ({"feedback": {"largest_step": 1}}, ["feedback.largest_step", "greater than 1"]),
+    "a name that leaves results": ({"experiment": "../x"}, ["experiment", "'../x'", "letters"]),
+}
+
+
+def changed(config: dict, changes: dict) -> dict:
+    """`config` with values replaced; ... removes a key."""
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            config[key] = changed(config.get(key, {}), value)
+        elif value is ...:
+            del config[key]
+        else:
+            config[key] = value
+    return config
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_config_is_refused(tiny, case):
+    changes, parts = BAD[case]
+    with pytest.raises(LipscaleError) as caught:
+        configs.check(changed(tiny, changes))
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("config", [None, [], "text", 3])
+def test_what_is_no_mapping_is_refused(config):
+    with pytest.raises(LipscaleError, match="the config"):
+        configs.check(config)
+
+
+def test_snakemake_refuses_a_bad_config_before_any_job(tmp_path, tiny):
+    result = snakemake(tmp_path, changed(tiny, BAD["epsilon < 0"][0]), "--cores", 1, check=False)
+    assert result.returncode != 0
+    assert "config: evaluation.epsilons[0] is -36; allowed: 1 or more" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_config_is_valid_and_says_why(path: Path):
+    config = yaml.safe_load(path.read_text())
+    config["dataset"].setdefault("path", "given on the command line")
+    if config["dataset"]["name"] != "imagefolder":
+        del config["dataset"]["path"]
+    assert len(list(configs.runs(configs.check(config)))) >= 3 * (8 + 5)
+    assert path.read_text().count("#") > 5
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_dry_run_of_every_shipped_config(tmp_path, path: Path):
+    config = yaml.safe_load(path.read_text())
+    if config["dataset"]["name"] == "imagefolder":
+        (tmp_path / "images.tar").touch()
+        config["dataset"]["path"] = str(tmp_path / "images.tar")
+    said = snakemake(tmp_path, config, "--dry-run", "--cores", 2).stdout
+    for rule in ("prepare_data", "train_list", "train_fixed", "predict", "calibrate", "certify", "attack", "tabulate"):
+        assert f"\n{rule} " in said
+    for rule in ("draw_figure1", "draw_figure2", "draw_figure3"):
+        assert f"\n{rule} " in said
+
+
+def test_every_key_of_the_schema_is_described():
+    def walk(schema: dict):
+        for key, value in schema.get("properties", {}).items():
+            yield key, value
+            yield from walk(value)
+
+    assert [key for key, value in walk(configs.SCHEMA) if "properties" not in value and "description" not in value] == []
+
+
+def test_settings_on_the_command_line_override(tmp_path, tiny):
+    """An override overrides: it arrives in the settings of the runs, and other keys of its section stay."""
+    said = snakemake(tmp_path, tiny, "--dry-run", "--cores", 1, "--printshellcmds", "--config", "training={epochs: 77}").stdout
+    assert '"epochs": 77' in said
+    assert '"batch_size": 128' in said
+
+
+def test_help_and_missing_verb():
+    assert "calibrate" in lipscale("--help").stdout
+    assert lipscale(check=False).returncode == 2

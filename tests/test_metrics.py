@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from lipscale.calibration import netcal_ece, netcal_temperature
+from lipscale.certificate import certified_radii
+from lipscale.metrics import accuracy, expected_calibration_error, probabilities
+from lipscale.temperature import fit_temperature
+
+
+def test_ece_by_hand():
+    """Four images: confidence 0.9 right and 0.95 wrong share a bin, 0.6 right and 0.7 right have their own.
+
+    |1 - 1.85| / 4 + |1 - 0.6| / 4 + |1 - 0.7| / 4 = (0.85 + 0.4 + 0.3) / 4
+    """
+    confidence = np.array([0.94, 0.95, 0.6, 0.7])
+    table = np.stack([confidence, 1 - confidence], axis=1)
+    labels = np.array([0, 1, 0, 0])
+    by_hand = (abs(1 - 1.89) + 0.4 + 0.3) / 4
+    assert expected_calibration_error(table, labels) == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 1000.0])
+def test_ece_against_netcal(classes, scale):
+    generator = np.random.default_rng(0)
+    logits = scale * generator.normal(size=(500, classes))
+    labels = np.where(generator.random(500) < 0.5, logits.argmax(axis=1), generator.integers(classes, size=500))
+    ours = expected_calibration_error(probabilities(logits), labels)
+    assert ours == pytest.approx(netcal_ece(logits, labels), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_temperature_against_netcal(classes, scale):
+    import torch
+
+    generator = np.random.default_rng(0)
+    labels = generator.integers(classes, size=400)
+    logits = generator.normal(size=(400, classes))
+    logits[np.arange(400), labels] += 1.5
+    logits *= scale
+    ours = fit_temperature(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert netcal_temperature(logits, labels, near=ours) == pytest.approx(ours, rel=0.01)
+
+
+def test_a_wrong_temperature_is_not_confirmed_by_netcal():
+    """netcal finds T* also where it is started beside a wrong one; so a wrong one fails the comparison."""
+    import torch
+
+    generator = np.random.default_rng(0)
+    labels = generator.integers(10, size=400)
+    logits = generator.normal(size=(400, 10))
+    logits[np.arange(400), labels] += 1.5
+    ours = fit_temperature(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert netcal_temperature(logits, labels, near=1.1 * ours) == pytest.approx(ours, rel=0.01)
+
+
+def test_radius_by_hand():
+    """Margin 3 - 1 = 2 at L = 4: R = 2 / (4 sqrt 2). A misclassified image, and one on the border, have none."""
+    logits = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 1.0, 0.0]])
+    margins, radii = certified_radii(logits, np.array([0, 0, 0]), lipschitz=4.0)
+    assert margins.tolist() == [2.0, -2.0, 0.0]
+    assert radii == pytest.approx([2 / (4 * np.sqrt(2)), 0, 0], rel=1e-15)
+
+
+def test_radius_is_reached_and_not_passed():
+    """f(x) = (L x, -L x) / sqrt(2) is L-Lipschitz with its decision border at 0, so the radius of x > 0 is exactly x."""
+    lipschitz, x = 7.0, 0.3
+    logits = lipschitz * np.array([[x, -x]]) / np.sqrt(2)
+    assert certified_radii(logits, np.array([0]), lipschitz)[1] == pytest.approx([x], rel=1e-15)
+
+
+def test_accuracy():
+    assert accuracy(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), np.array([0, 1, 0])) == pytest.approx(2 / 3)

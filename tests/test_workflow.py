@@ -1,0 +1,176 @@
+"""The workflow itself, from images to figures, tiny: what the tables say must fit together."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, TINY, snakemake
+from PIL import Image
+
+from lipscale import config as configs
+from lipscale import files
+from lipscale.certificate import certified_radii
+from lipscale.metrics import expected_calibration_error, probabilities
+
+EPSILONS = TINY["evaluation"]["epsilons"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of the finished tiny experiment."""
+    folder = tmp_path_factory.mktemp("workflow with spaces")
+    snakemake(folder, TINY, "--cores", 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(finished) -> Path:
+    return finished / "results" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def runs(results) -> pd.DataFrame:
+    return pd.read_csv(results / "tables" / "runs.csv")
+
+
+def test_every_run_has_its_row_and_its_files(results, runs):
+    expected = [settings["run"] for settings in configs.runs(configs.check(TINY))]
+    assert runs["run"].tolist() == expected
+    for run in expected:
+        assert {path.name for path in (results / "runs" / run).iterdir()} == {
+            "config.yaml", "history.csv", "model.safetensors", "provenance.json", "logits.npz", "calibration.json", "sweep.csv",
+            "radii.csv", "attack.csv", "attack.json", "images.csv",
+        }  # fmt: skip
+
+
+def test_rows_fit_the_files_of_their_runs(results, runs):
+    for row in runs.itertuples():
+        folder = results / "runs" / row.run
+        history = pd.read_csv(folder / "history.csv")
+        images = pd.read_csv(folder / "images.csv")
+        assert len(history) == TINY["training"]["epochs"]
+        assert row.lipschitz == history["next_lipschitz"].iloc[-1]
+        assert row.clean_accuracy == pytest.approx((images["label"] == images["prediction"]).mean())
+        with np.load(folder / "logits.npz") as arrays:
+            logits, labels = arrays["test_logits"], arrays["test_labels"]
+        assert row.ece == pytest.approx(expected_calibration_error(probabilities(logits), labels), abs=1e-9)
+        assert images["radius"].to_numpy() == pytest.approx(certified_radii(logits, labels, row.lipschitz)[1], rel=1e-12)
+        for epsilon in EPSILONS:
+            assert getattr(row, f"certified_{epsilon}") == pytest.approx((images["radius"] >= epsilon / 255).mean())
+            assert getattr(row, f"robust_{epsilon}") == pytest.approx(images[f"robust_{epsilon}"].mean())
+
+
+def test_certified_robust_clean_image_by_image(results, runs):
+    for run in runs["run"]:
+        images = pd.read_csv(results / "runs" / run / "images.csv")
+        attacked = images[images["robust_36"].notna()]
+        assert len(attacked) == TINY["evaluation"]["attack_images"]
+        for epsilon in EPSILONS:
+            robust = attacked[f"robust_{epsilon}"] == 1
+            assert ((attacked["radius"] >= epsilon / 255) <= robust).all()
+            assert (robust <= (attacked["label"] == attacked["prediction"])).all()
+
+
+def test_fixed_keeps_its_lipschitz_and_list_moves_it(runs):
+    fixed, moved = runs[runs["method"] == "fixed"], runs[runs["method"] == "list"]
+    assert (fixed["lipschitz"] == fixed["initial_lipschitz"]).all()
+    assert (moved["lipschitz"] != moved["initial_lipschitz"]).all()
+    assert moved["lipschitz"].max() / moved["lipschitz"].min() < 1000 / 50
+    assert (np.log(moved["temperature"]).abs() < 0.2).all()  # the last update leaves T near 1; biases keep it from being exact
+
+
+def test_netcal_agreed(results, runs):
+    for row in runs.itertuples():
+        calibration = files.read_json(results / "runs" / row.run / "calibration.json")
+        assert calibration["bounded"] == (calibration["netcal_temperature"] is None)
+        if not calibration["bounded"]:
+            assert calibration["netcal_temperature"] == pytest.approx(row.temperature, rel=0.01)
+
+
+def test_every_row_says_where_it_comes_from(runs):
+    settings = {run["run"]: run for run in configs.runs(configs.check(TINY))}
+    for row in runs.itertuples():
+        assert row.config_hash == configs.digest(settings[row.run])
+        assert row.seed == settings[row.run]["seed"]
+        assert row.train_seconds > 0
+        assert row.attack_seconds > 0
+        assert "torch=" in row.versions
+    assert runs["data_sha256"].nunique() == 1
+    assert runs["commit"].str.fullmatch("unknown|[0-9a-f]{40}(-dirty)?").all()
+
+
+def test_figures_are_there(results):
+    for figure in ("figure1", "figure2", "figure3"):
+        assert Image.open(results / "figures" / f"{figure}.png").size[0] > 900
+        assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+        assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 3
+
+
+def test_logs_and_benchmarks_are_there(results):
+    for rule, job in (("train", "list-0.1"), ("attack", "fixed-20"), ("calibrate", "all")):
+        assert (results / "logs" / rule / f"{job}.txt").exists()
+        assert "cpu_time" in (results / "benchmarks" / rule / f"{job}.tsv").read_text()
+    assert re.search(r"list-0\.1-seed0: 100%.*loss=.*L=.*T=", (results / "logs" / "train" / "list-0.1.txt").read_text())
+
+
+def planned(said: str) -> set[str]:
+    """The rules that a dry run would run."""
+    return set(re.findall(r"^(?:local)?rule (\w+):", said, flags=re.MULTILINE))
+
+
+def test_nothing_is_left_to_do(finished):
+    assert "Nothing to be done" in snakemake(finished, TINY, "--dry-run", "--cores", 2).stdout
+
+
+def test_a_new_style_redraws_a_figure_and_trains_nothing(finished):
+    """As after editing its code: figure3.py is newer than the figure."""
+    code = ROOT / "src" / "lipscale" / "figures" / "figure3.py"
+    before = code.stat()
+    try:
+        code.touch()
+        said = snakemake(finished, TINY, "--dry-run", "--cores", 2).stdout
+    finally:
+        os.utime(code, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert planned(said) == {"draw_figure3", "all"}
+
+
+def test_new_epsilons_attack_anew_and_train_nothing(finished, tiny):
+    tiny["evaluation"]["epsilons"] = [36]
+    rules = planned(snakemake(finished, tiny, "--dry-run", "--cores", 2).stdout)
+    assert {"attack", "tabulate", "draw_figure3"} <= rules
+    assert not rules & {"prepare_data", "train_list", "train_fixed", "predict", "calibrate"}
+
+
+def test_a_new_learning_rate_trains_everything_anew(finished, tiny):
+    tiny["training"]["learning_rate"] = 0.03
+    rules = planned(snakemake(finished, tiny, "--dry-run", "--cores", 2).stdout)
+    assert {"train_list", "train_fixed", "predict", "attack", "draw_figure1"} <= rules
+    assert "prepare_data" not in rules
+
+
+def test_same_numbers_one_run_at_a_time_on_one_core(finished, results, runs, tiny, tmp_path):
+    """Neither --cores nor packing changes a bit of what is trained and measured."""
+    tiny["compute"]["pack"] = False
+    run = "list-0.1-seed1"
+    target = f"results/tiny/runs/{run}/calibration.json"
+    snakemake(tmp_path, tiny, "--cores", 1, target)
+    again = tmp_path / "results" / "tiny" / "runs" / run
+    for name in ("model.safetensors", "logits.npz", "calibration.json"):
+        assert (again / name).read_bytes() == (results / "runs" / run / name).read_bytes()
+    histories = [
+        pd.read_csv(folder / run / "history.csv").drop(columns="seconds") for folder in (again.parent, results / "runs")
+    ]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_a_failing_job_shows_its_sentence(tmp_path, tiny):
+    """The reason stands on the terminal and in the job's own log."""
+    tiny["dataset"] = {"name": "imagefolder", "path": str(tmp_path / "nowhere"), "validation_images": 2}
+    result = snakemake(tmp_path, tiny, "--cores", 1, check=False)
+    assert result.returncode != 0
+    sentence = f"lipscale: dataset.path {tmp_path / 'nowhere'} does not exist"
+    assert sentence in result.stdout
+    assert sentence in (tmp_path / "results" / "tiny" / "logs" / "prepare_data.txt").read_text()

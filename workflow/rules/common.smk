@@ -1,0 +1,69 @@
+"""The checked config, and what all rules share."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from lipscale import config as configs
+from lipscale.errors import LipscaleError
+
+# Not a plain `configfile:`, which would mix the default's values into a config given with --configfile.
+if "experiment" not in config:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    CONFIG = configs.check(config)
+except LipscaleError as error:
+    raise WorkflowError(str(error)) from None
+
+# The rules run this checkout's lipscale, in whatever environment they are. Braces are doubled as Snakemake formats the prefix.
+SOURCES = shlex.quote(str(Path(workflow.basedir) / "src")).replace("{", "{{").replace("}", "}}")
+shell.prefix(f"export PYTHONPATH={SOURCES}; ")
+
+RESULTS = f"results/{CONFIG['experiment']}"
+DATA = f"{RESULTS}/data"
+RUNS = list(configs.runs(CONFIG))
+RUN_FOLDERS = [f"{RESULTS}/runs/{settings['run']}" for settings in RUNS]
+EVALUATION = CONFIG["evaluation"]
+COMPUTE = CONFIG["compute"]
+GPU = int(COMPUTE["device"] == "cuda")
+
+# What a job handles. Heavy (training, attack): one run, or packed, all seeds of a setting. Light (logits, calibration, radii):
+# one run, or packed, all runs.
+PACKED = COMPUTE["pack"]
+HEAVY_JOB = "{setting}" if PACKED else "{setting}-seed{seed}"
+LIGHT_JOB = "all" if PACKED else HEAVY_JOB
+
+
+wildcard_constraints:
+    setting=r"(list|fixed)-[0-9.e+-]+",
+    seed=r"[0-9]+",
+
+
+def of_heavy(name):
+    """The file `name` of each run that a heavy job handles."""
+    pattern = f"{RESULTS}/runs/{{setting}}-seed{{seed}}/{name}"
+    return expand(pattern, seed=CONFIG["runs"]["seeds"], allow_missing=True) if PACKED else pattern
+
+
+def of_light(name):
+    """The file `name` of each run that a light job handles."""
+    return expand("{folder}/{name}", folder=RUN_FOLDERS, name=name) if PACKED else of_heavy(name)
+
+
+def folders(wildcards, output):
+    """The folder of each run that a job handles."""
+    return sorted({str(Path(path).parent) for path in output})
+
+
+def settings_of(wildcards, output):
+    """The settings of each run that a job handles, as JSON; Snakemake makes runs anew when their settings change."""
+    names = {Path(folder).name for folder in folders(wildcards, output)}
+    return json.dumps([settings for settings in RUNS if settings["run"] in names])
