@@ -19,7 +19,7 @@ TINY = {
     "network": {"architecture": "mlp", "widths": [16]},
     "training": {"epochs": 6, "batch_size": 128, "learning_rate": 0.02},
     "runs": {"seeds": [0, 1], "list_initial_lipschitz": [0.1, 100], "fixed_lipschitz": [1, 20]},
-    "evaluation": {"epsilons": [36, 108], "attack_images": 24, "attack_batch_size": 12},
+    "evaluation": {"epsilons": [72], "attack_images": 24, "attack_batch_size": 24},
     "compute": {"pack": True},
 }
 
@@ -63,8 +63,10 @@ def lipscale(*arguments: object, stdin: object = None, check: bool = True) -> su
     )
 
 
-def snakemake(folder: Path, config: dict, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
-    """Snakemake with this repository's workflow, writing below `folder`; stdout holds all that it says."""
+def snakemake(
+    folder: Path, config: dict, *arguments: object, check: bool = True, root: Path = ROOT
+) -> subprocess.CompletedProcess:
+    """Snakemake with the workflow in `root`, writing below `folder`; stdout holds all that it says."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     command = [
@@ -72,7 +74,7 @@ def snakemake(folder: Path, config: dict, *arguments: object, check: bool = True
         "-m",
         "snakemake",
         "--snakefile",
-        ROOT / "Snakefile",
+        root / "Snakefile",
         "--directory",
         folder,
         "--configfile",

@@ -11,14 +11,13 @@ from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
 from lipscale.predict import predict
 
-OPTIONS = {"epsilons": [36, 108], "count": 20, "batch_size": 10, "seed": 0, "device": "cpu", "threads": 1}
+OPTIONS = {"epsilons": [36, 108], "count": 20, "batch_size": 20, "seed": 0, "device": "cpu", "threads": 1}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits):
     """A trained and attacked run."""
     from conftest import TINY
-
     from lipscale import config as configs
 
     folder = tmp_path_factory.mktemp("run")
@@ -67,10 +66,16 @@ def test_a_broken_order_names_the_images(radius, prediction, robust, message):
 
 def test_attack_that_was_stopped_ends_with_the_same_rows(run, digits, tmp_path, monkeypatch):
     """Stopped after the first batch, then run again: only the second batch is attacked, and the rows are the same."""
-    for name in ("model.safetensors", "logits.npz"):
-        (tmp_path / name).write_bytes((run / name).read_bytes())
-    survivors = attack._survivors
-    calls = []
+    monkeypatch.setattr(attack, "STAGES", ("apgd-ce",))
+    folders = [tmp_path / "unbroken", tmp_path / "stopped"]
+    for folder in folders:
+        folder.mkdir()
+        for name in ("model.safetensors", "logits.npz"):
+            (folder / name).write_bytes((run / name).read_bytes())
+    options = {**OPTIONS, "batch_size": 8}
+    attack.attack(folders[0], Dataset(digits), **options)
+
+    survivors, calls = attack._survivors, []
 
     def stopping(*arguments):
         calls.append(arguments)
@@ -80,11 +85,11 @@ def test_attack_that_was_stopped_ends_with_the_same_rows(run, digits, tmp_path, 
 
     monkeypatch.setattr(attack, "_survivors", stopping)
     with pytest.raises(KeyboardInterrupt):
-        attack.attack(tmp_path, Dataset(digits), **OPTIONS)
-    assert not (tmp_path / "attack.csv").exists()
-    attack.attack(tmp_path, Dataset(digits), **OPTIONS)
-    assert len(calls) == 3 + 2
-    assert (tmp_path / "attack.csv").read_bytes() == (run / "attack.csv").read_bytes()
+        attack.attack(folders[1], Dataset(digits), **options)
+    assert not (folders[1] / "attack.csv").exists()
+    attack.attack(folders[1], Dataset(digits), **options)
+    assert len(calls) == 3 + 2 * 2
+    assert (folders[0] / "attack.csv").read_bytes() == (folders[1] / "attack.csv").read_bytes()
 
 
 def test_partial_rows_of_another_model_are_not_used(tmp_path):
@@ -114,10 +119,12 @@ def test_few_classes_are_attacked_too(classes):
         dim=1,
     ).gather(1, labels[:, None])[:, 0]  # fmt: skip
     stages = tuple(stage for stage in attack.STAGES if stage != "apgd-t")
-    epsilon = distances.median().item() + 1e-4
+    epsilon = distances.median().item()
     with attack.bar(name="test", total=10, unit="stage") as progress:
         survivors = attack._survivors(model, images, labels, epsilon, stages, 0, progress)
-    assert survivors.tolist() == (distances > epsilon).tolist()
+    assert survivors[distances > epsilon].all()
+    assert not survivors[distances < 0.8 * epsilon].any()  # closer ones may be out of reach within the pixel range
+    assert 0 < survivors.sum() < 6
 
 
 def test_attacked_images_do_not_depend_on_the_run():

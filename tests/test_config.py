@@ -16,7 +16,6 @@ BAD = {
     "unknown key": ({"training": {"epoch": 3}}, ["'epoch' in training", "epochs"]),
     "unknown key at the top": ({"trainig": {}}, ["'trainig' at the top level", "training"]),
     "wrong type": ({"training": {"epochs": "many"}}, ["training.epochs", "'many'", "integer"]),
-    "a number with an exponent and no dot": ({"training": {"learning_rate": "1e-3"}}, ["'1e-3'", "number", "1.0e-3"]),
     "a truth value for a number": ({"training": {"epochs": True}}, ["training.epochs", "True", "integer"]),
     "L = 0": ({"runs": {"fixed_lipschitz": [1, 0]}}, ["runs.fixed_lipschitz[1]", "is 0", "greater than 0"]),
     "L < 0": ({"runs": {"list_initial_lipschitz": [-1]}}, ["runs.list_initial_lipschitz[0]", "-1", "greater than 0"]),
@@ -135,6 +134,14 @@ def test_settings_on_the_command_line_override(tmp_path, tiny):
     said = snakemake(tmp_path, tiny, "--dry-run", "--cores", 1, "--printshellcmds", "--config", "training={epochs: 77}").stdout
     assert '"epochs": 77' in said
     assert '"batch_size": 128' in said
+
+
+def test_text_is_read_where_a_number_or_truth_value_is_meant(tiny):
+    """As it comes from Snakemake's --config, and as YAML reads 1e-3."""
+    text = {"training": {"epochs": "7", "learning_rate": "1e-3"}, "runs": {"seeds": ["4"]}, "compute": {"pack": "false"}}
+    config = configs.check(changed(tiny, text))
+    assert (config["training"]["epochs"], config["training"]["learning_rate"]) == (7, 0.001)
+    assert (config["runs"]["seeds"], config["compute"]["pack"]) == ([4], False)
 
 
 def test_help_and_missing_verb():

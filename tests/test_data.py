@@ -50,7 +50,8 @@ def tree(count: int = 3) -> dict[str, bytes]:
 
 def write_folder(path: Path, content: dict[str, bytes]) -> Path:
     for name, data in content.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        folder = path / name if name.endswith("/") else (path / name).parent
+        folder.mkdir(parents=True, exist_ok=True)
         if not name.endswith("/"):
             (path / name).write_bytes(data)
     return path
@@ -140,10 +141,7 @@ def test_every_form_gives_the_same_images(form, tmp_path):
     first = np.asarray(Image.open(io.BytesIO(expected["train/cat/0.png"]))).transpose(2, 0, 1)
     assert (source.train.images[0] == first).all()
     assert source.test.images.shape == (2, 3, 8, 8)
-    prepare(
-        {**SETTINGS, "path": str(FORMS[form](tmp_path / "x", tree()) if form != "folder" else tmp_path / "images")},
-        tmp_path / "out",
-    )
+    prepare({**SETTINGS, "path": str(next(tmp_path.iterdir()))}, tmp_path / "out")
     assert [len(Dataset(tmp_path / "out").labels(split)) for split in SPLITS] == [4, 2, 2]
 
 

@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, lipscale
 from PIL import Image
 
+from conftest import ROOT, lipscale
 from lipscale.figures import figure1, figure2, figure3
 
 FIGURES = ["figure1", "figure2", "figure3"]
@@ -31,7 +32,7 @@ def tables(tmp_path_factory) -> Path:
             path = np.geomspace(start, end, 5)
             history += [
                 key | {"epoch": i + 1, "lipschitz": a, "temperature": a / b, "next_lipschitz": b, "bounded": 0}
-                for i, (a, b) in enumerate(zip(path, path[1:], strict=False))
+                for i, (a, b) in enumerate(pairwise(path))
             ]
             sweep += [
                 key | {"lipschitz": end, "temperature": t, "ece": abs(np.log(t)) / 10} for t in np.geomspace(1e-3, 1e3, 61)
@@ -44,13 +45,15 @@ def tables(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("figure", FIGURES)
 def test_figure_is_drawn_without_torch_and_again_the_same(figure, tables, tmp_path):
     code = (
-        "import sys; sys.modules['torch'] = None\n"
+        "import sys\n"
         "from lipscale.__main__ import main\n"
-        f"sys.exit(main(['draw', '{figure}', '--tables', {str(tables)!r}, '--folder', sys.argv[1], "
-        "'--posthoc-lipschitz', '10']))"
+        "code = main(['draw', *sys.argv[1:]])\n"
+        "assert 'torch' not in sys.modules\n"
+        "sys.exit(code)"
     )
     for folder in ("first", "second"):
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / folder)], check=True)
+        options = ["--tables", tables, "--folder", tmp_path / folder, "--posthoc-lipschitz", "10"]
+        subprocess.run([sys.executable, "-c", code, figure, *map(str, options)], check=True)
     for suffix in ("pdf", "png", "csv"):
         first = (tmp_path / "first" / f"{figure}.{suffix}").read_bytes()
         assert first == (tmp_path / "second" / f"{figure}.{suffix}").read_bytes()

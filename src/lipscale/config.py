@@ -29,6 +29,7 @@ IMAGEFOLDER_DEFAULTS = {"image_size": 32, "channels": 3, "largest_unpacked_gib":
 
 def check(config: object) -> dict:
     """A copy of `config` with defaults filled in. Raises LipscaleError: one sentence on the first thing that is wrong."""
+    config = _typed(config, SCHEMA)
     _check_schema(config, SCHEMA)
     config = _with_defaults(config, SCHEMA)
     _check_dataset(config["dataset"])
@@ -123,17 +124,30 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "uniqueItems": lambda: "each value once",
         "pattern": lambda: "letters, digits, dots, dashes and underscores, a letter or digit first",
     }[error.validator]()
-    if error.validator == "type" and isinstance(value, str) and _is_number(value):
-        allowed += " (YAML reads a number with an exponent only with a dot, as in 1.0e-3)"
     return str(_wrong(key or "the config", value, allowed))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _typed(value: object, schema: Mapping) -> object:
+    """`value` with text read as a number or truth value where the schema allows no text.
+
+    Snakemake passes the values inside `--config "training={epochs: 10}"` as text, and YAML takes 1e-3 for text.
+    """
+    schema = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    if isinstance(value, Mapping):
+        properties = schema.get("properties", {})
+        return {key: _typed(item, properties.get(key, {})) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item, schema.get("items", {})) for item in value]
+    kinds = schema.get("type", [])
+    text_allowed = "string" in kinds or any(isinstance(option, str) for option in schema.get("enum", [""] if not kinds else []))
+    if not isinstance(value, str) or text_allowed:
+        return value
+    for read in (int, float, {"true": True, "false": False}.__getitem__):
+        try:
+            return read(value)
+        except (ValueError, KeyError):
+            continue
+    return value
 
 
 def _with_defaults(value: object, schema: Mapping) -> object:

@@ -145,24 +145,18 @@ def norm_bound(weight: torch.Tensor, entry: dict, side: int) -> float:
 
 
 def save(network: PlainNetwork, path: str | Path) -> None:
-    metadata = {
-        "specification": json.dumps(network.specification),
-        "lipschitz": repr(network.lipschitz),
-        "image_shape": json.dumps(network.image_shape),
-    }
-    with atomic(path) as temporary:
-        save_file(network.state_dict(), temporary, metadata)
+    description = {"specification": network.specification, "lipschitz": network.lipschitz, "image_shape": network.image_shape}
+    with atomic(path) as temporary:  # one key, as safetensors writes several in random order
+        save_file(network.state_dict(), temporary, {"network": json.dumps(description)})
 
 
 def load(path: str | Path, device: str = "cpu") -> PlainNetwork:
     """Read a network that `save` wrote. Raises LipscaleError where the file is not such a network, whole."""
     try:
         with safe_open(path, "pt", device=device) as file:
-            metadata = file.metadata() or {}
+            description = json.loads((file.metadata() or {})["network"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        network = PlainNetwork(
-            json.loads(metadata["specification"]), float(metadata["lipschitz"]), json.loads(metadata["image_shape"])
-        )
+        network = PlainNetwork(**description)
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise LipscaleError(f"the model {path} cannot be read: {' '.join(str(error).split())}") from None

@@ -43,10 +43,10 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
         raise LipscaleError("temperature: the logits hold NaN or infinity; allowed: finite numbers")
     differences = logits - logits.gather(1, labels[:, None])  # z_j - z_y, (images, classes)
 
-    if differences.max() <= 0:
-        return 0.0
     if differences.mean() >= 0:
         return math.inf
+    if differences.max() <= 0:
+        return 0.0
 
     differences = differences / (unit := differences.abs().max())  # a scale-free problem: |z_j - z_y| <= 1
 

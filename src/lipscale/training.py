@@ -104,7 +104,10 @@ class Training:
     def epoch(self) -> dict:
         """Train for one epoch, measure T*, set the next L (LiST only); returns the new row of the history."""
         start = time.perf_counter()
-        loss = self._train_epoch()
+        try:
+            loss = self._train_epoch()
+        except torch.linalg.LinAlgError:  # what orthogonalisation makes of weights that are no longer finite
+            loss = math.nan
         if not math.isfinite(loss):
             raise LipscaleError(
                 f"run {self.settings['run']}: the training loss became {loss} in epoch {len(self.history) + 1} at "

@@ -63,7 +63,11 @@ def folders(wildcards, output):
     return sorted({str(Path(path).parent) for path in output})
 
 
-def settings_of(wildcards, output):
-    """The settings of each run that a job handles, as JSON; Snakemake makes runs anew when their settings change."""
-    names = {Path(folder).name for folder in folders(wildcards, output)}
-    return json.dumps([settings for settings in RUNS if settings["run"] in names])
+def settings_of(wildcards):
+    """The settings of each run that a heavy job handles, as JSON.
+
+    A function of the wildcards alone: only such params does Snakemake remember, to make runs anew when their settings change.
+    """
+    names = of_heavy("config.yaml")
+    names = {expand(name, **wildcards)[0] for name in ([names] if isinstance(names, str) else names)}
+    return json.dumps([settings for settings, folder in zip(RUNS, RUN_FOLDERS) if f"{folder}/config.yaml" in names])

@@ -5,6 +5,7 @@ that leave the archive and archives that unpack to more than a bound are refused
 """
 
 import io
+import os
 import stat
 import tarfile
 import warnings
@@ -49,7 +50,7 @@ def load(path: Path, image_size: int, channels: int, largest_unpacked_gib: float
     """
     if not path.exists():
         raise LipscaleError(f"dataset.path {path} does not exist; allowed: a folder, or an archive ({', '.join(ARCHIVES)})")
-    members = _folder(path) if path.is_dir() else _archive(path, int(largest_unpacked_gib * GIB))
+    members = _folder(path) if path.is_dir() else _archive(path, round(largest_unpacked_gib * GIB))
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     with bar(members, name=path.name, unit="file") as progress:
         for member in progress:
@@ -173,6 +174,12 @@ def _tar(path: Path, limit: int) -> Iterator[Member]:
                 yield Member(entry.name + "/", b"")
             else:
                 yield Member(entry.name, archive.extractfile(entry).read())
+        compressed = archive.fileobj.comptype != "tar"
+    if not compressed:  # tarfile takes a file that ends between two members for whole
+        with path.open("rb") as file:
+            file.seek(-2 * tarfile.BLOCKSIZE, os.SEEK_END)
+            if any(file.read()):
+                raise tarfile.ReadError("the two empty blocks at its end are missing")
 
 
 def _zip(path: Path, limit: int) -> Iterator[Member]:
@@ -202,6 +209,6 @@ def _check_name(name: str, path: Path) -> None:
 def _spend(left: int, size: int, path: Path, limit: int) -> int:
     if size > left:
         raise LipscaleError(
-            f"{path} unpacks to more than {limit / GIB:g} GiB; allowed: less, or a larger dataset.largest_unpacked_gib"
+            f"{path} unpacks to more than {limit / GIB:.3g} GiB; allowed: less, or a larger dataset.largest_unpacked_gib"
         )
     return left - size
