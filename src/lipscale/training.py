@@ -6,7 +6,7 @@ same numbers. Randomness is a function of (seed, epoch) alone; there is no gener
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +50,14 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
 
     training = Training(settings, dataset, device)
     training.resume(folder / CHECKPOINT)
-    epochs = settings["training"]["epochs"]
-    with bar(name=settings["run"], total=epochs, initial=len(training.history), unit="epoch") as progress:
+    epochs, steps = settings["training"]["epochs"], training.steps_per_epoch
+    name, done = settings["run"], len(training.history) * steps
+    with bar(name=name, total=epochs * steps, initial=done, unit="step") as progress:
         while len(training.history) < epochs:
-            row = training.epoch()
+            row = training.epoch(after_step=progress.update)
             training.save(folder / CHECKPOINT)
-            describe(progress, f"loss={row['train_loss']:.3f}, L={row['next_lipschitz']:.3g}, T={row['temperature']:.3f}")
-            progress.update()
+            values = f"loss={row['train_loss']:.3f}, L={row['next_lipschitz']:.3g}, T={row['temperature']:.3f}"
+            describe(progress, f"epoch {row['epoch']}/{epochs}, {values}")
 
     files.write_rows(folder / "history.csv", list(training.history[0]), training.history)
     export.save(export.export(training.network, dataset.image_shape), folder / "model.safetensors")
@@ -101,11 +102,15 @@ class Training:
         self.feedback = LipschitzFeedback(**settings["feedback"])
         self.history: list[dict] = []
 
-    def epoch(self) -> dict:
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.labels) / self.settings["training"]["batch_size"])
+
+    def epoch(self, after_step: Callable[[], object] = lambda: None) -> dict:
         """Train for one epoch, measure T*, set the next L (LiST only); returns the new row of the history."""
         start = time.perf_counter()
         try:
-            loss = self._train_epoch()
+            loss = self._train_epoch(after_step)
         except torch.linalg.LinAlgError:  # what orthogonalisation makes of weights that are no longer finite
             loss = math.nan
         if not math.isfinite(loss):
@@ -133,7 +138,7 @@ class Training:
         self.history.append(row | {"seconds": time.perf_counter() - start})
         return self.history[-1]
 
-    def _train_epoch(self) -> float:
+    def _train_epoch(self, after_step: Callable[[], object]) -> float:
         """One pass over the training split; returns the mean loss."""
         self.network.train()
         generator = torch.Generator().manual_seed(_mix(self.settings["seed"], len(self.history)))
@@ -150,6 +155,7 @@ class Training:
             loss.backward()
             self.optimizer.step()
             total += loss.detach() * len(batch)
+            after_step()
         return total.item() / len(self.labels)
 
     def _set_learning_rate(self, progress: float) -> None:

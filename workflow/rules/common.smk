@@ -34,6 +34,8 @@ RUN_FOLDERS = [f"{RESULTS}/runs/{settings['run']}" for settings in RUNS]
 EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
 GPU = int(COMPUTE["device"] == "cuda")
+FIGURE_CODE = Path(workflow.basedir) / "src" / "lipscale" / "figures"
+STYLE = str(FIGURE_CODE / "style.py")
 
 # What a job handles. Heavy (training, attack): one run, or packed, all seeds of a setting. Light (logits, calibration, radii):
 # one run, or packed, all runs.
@@ -71,3 +73,19 @@ def settings_of(wildcards):
     names = of_heavy("config.yaml")
     names = {expand(name, **wildcards)[0] for name in ([names] if isinstance(names, str) else names)}
     return json.dumps([settings for settings, folder in zip(RUNS, RUN_FOLDERS) if f"{folder}/config.yaml" in names])
+
+
+def dataset_path(wildcards):
+    """The images that the config names, where they are there; if they are not, `prepare` says so in a sentence."""
+    path = CONFIG["dataset"]["path"]
+    return path if CONFIG["dataset"]["name"] == "imagefolder" and Path(path).exists() else []
+
+
+def drawn(name):
+    """The picture of a figure, with its caption in the report."""
+    return report(
+        f"{RESULTS}/figures/{name}.png",
+        caption=f"../report/{name}.rst",
+        category="Figures",
+        labels={"figure": name.removeprefix("figure")},
+    )

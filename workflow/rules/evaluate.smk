@@ -1,24 +1,25 @@
 rule predict:
     input:
-        data=rules.prepare_data.output,
+        arrays=rules.prepare_data.output.arrays,
+        manifest=rules.prepare_data.output.manifest,
         model=of_light("model.safetensors"),
     output:
         of_light("logits.npz"),
-    params:
-        data=DATA,
-        device=COMPUTE["device"],
-        runs=folders,
     log:
         f"{RESULTS}/logs/predict/{LIGHT_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/predict/{LIGHT_JOB}.tsv"
+    conda:
+        "../../envs/compute.yaml"
     threads: 1
     resources:
         mem_mb=COMPUTE["mem_mb"],
         runtime=30,
         gpu=GPU,
-    conda:
-        "../../envs/compute.yaml"
+    params:
+        data=subpath(input.manifest, parent=True),
+        device=COMPUTE["device"],
+        runs=folders,
     shell:
         "python -m lipscale predict {params.runs:q} --data {params.data:q} --device {params.device} 2>&1 | tee {log:q}"
 
@@ -29,19 +30,19 @@ rule calibrate:
     output:
         calibration=of_light("calibration.json"),
         sweep=of_light("sweep.csv"),
-    params:
-        runs=folders,
     log:
         f"{RESULTS}/logs/calibrate/{LIGHT_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/calibrate/{LIGHT_JOB}.tsv"
+    conda:
+        "../../envs/compute.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
         gpu=0,
-    conda:
-        "../../envs/compute.yaml"
+    params:
+        runs=folders,
     shell:
         "python -m lipscale calibrate {params.runs:q} 2>&1 | tee {log:q}"
 
@@ -52,33 +53,45 @@ rule certify:
         history=of_light("history.csv"),
     output:
         of_light("radii.csv"),
-    params:
-        runs=folders,
     log:
         f"{RESULTS}/logs/certify/{LIGHT_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/certify/{LIGHT_JOB}.tsv"
+    conda:
+        "../../envs/figures.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
         gpu=0,
-    conda:
-        "../../envs/figures.yaml"
+    params:
+        runs=folders,
     shell:
         "python -m lipscale certify {params.runs:q} 2>&1 | tee {log:q}"
 
 
 rule attack:
     input:
-        data=rules.prepare_data.output,
+        arrays=rules.prepare_data.output.arrays,
+        manifest=rules.prepare_data.output.manifest,
         model=of_heavy("model.safetensors"),
         logits=of_heavy("logits.npz"),
     output:
         rows=of_heavy("attack.csv"),
         settings=of_heavy("attack.json"),
+    log:
+        f"{RESULTS}/logs/attack/{HEAVY_JOB}.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/attack/{HEAVY_JOB}.tsv"
+    conda:
+        "../../envs/compute.yaml"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=COMPUTE["mem_mb"],
+        runtime=COMPUTE["attack_runtime"],
+        gpu=GPU,
     params:
-        data=DATA,
+        data=subpath(input.manifest, parent=True),
         device=COMPUTE["device"],
         threads=COMPUTE["threads"],
         epsilons=EVALUATION["epsilons"],
@@ -86,17 +99,6 @@ rule attack:
         batch_size=EVALUATION["attack_batch_size"],
         seed=EVALUATION["attack_seed"],
         runs=folders,
-    log:
-        f"{RESULTS}/logs/attack/{HEAVY_JOB}.txt",
-    benchmark:
-        f"{RESULTS}/benchmarks/attack/{HEAVY_JOB}.tsv"
-    threads: COMPUTE["threads"]
-    resources:
-        mem_mb=COMPUTE["mem_mb"],
-        runtime=COMPUTE["attack_runtime"],
-        gpu=GPU,
-    conda:
-        "../../envs/compute.yaml"
     shell:
         "python -m lipscale attack {params.runs:q} --data {params.data:q} --epsilons {params.epsilons} "
         "--images {params.images} --batch-size {params.batch_size} --seed {params.seed} "
@@ -124,21 +126,21 @@ rule tabulate:
         runs=f"{RESULTS}/tables/runs.csv",
         history=f"{RESULTS}/tables/history.csv",
         sweep=f"{RESULTS}/tables/sweep.csv",
-    params:
-        epsilons=EVALUATION["epsilons"],
-        tables=f"{RESULTS}/tables",
-        runs=RUN_FOLDERS,
     log:
         f"{RESULTS}/logs/tabulate.txt",
     benchmark:
         f"{RESULTS}/benchmarks/tabulate.tsv"
+    conda:
+        "../../envs/figures.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
         gpu=0,
-    conda:
-        "../../envs/figures.yaml"
+    params:
+        epsilons=EVALUATION["epsilons"],
+        tables=subpath(output.runs, parent=True),
+        runs=RUN_FOLDERS,
     shell:
         "python -m lipscale tabulate {params.runs:q} --epsilons {params.epsilons} --tables {params.tables:q} "
         "2>&1 | tee {log:q}"

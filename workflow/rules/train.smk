@@ -7,23 +7,23 @@ rule train_list:
         history=of_heavy("history.csv"),
         model=of_heavy("model.safetensors"),
         provenance=of_heavy("provenance.json"),
-    params:
-        settings=settings_of,
-        data=DATA,
-        runs=f"{RESULTS}/runs",
-    wildcard_constraints:
-        setting="list-[^/]+",
     log:
         f"{RESULTS}/logs/train/{HEAVY_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/train/{HEAVY_JOB}.tsv"
+    wildcard_constraints:
+        setting="list-[^/]+",
+    conda:
+        "../../envs/compute.yaml"
     threads: COMPUTE["threads"]
     resources:
         mem_mb=COMPUTE["mem_mb"],
         runtime=COMPUTE["train_runtime"],
         gpu=GPU,
-    conda:
-        "../../envs/compute.yaml"
+    params:
+        settings=settings_of,
+        data=subpath(input.manifest, parent=True),
+        runs=lambda wildcards, output: Path(output.config[0] if PACKED else output.config).parent.parent,
     shell:
         "printf %s {params.settings:q} | python -m lipscale train --settings - --data {params.data:q} "
         "--runs {params.runs:q} 2>&1 | tee {log:q}"
