@@ -5,21 +5,25 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures test format clean
+.PHONY: help figures test unlock format clean
 
 help:
 	@echo "make figures   the embedded default: Figures 1 to 3 of the digits experiment, in results/digits/figures"
 	@echo "make test      the tests"
 	@echo "make format    format and lint the Python sources"
+	@echo "make unlock    after Snakemake itself was killed: lets it start again; nothing is lost"
 	@echo "make clean     remove the environment; results stay"
 	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml)"
 
 figures: .venv/complete
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet rules host
-	@echo "Figures 1 to 3: $$(dirname $$(ls -t results/*/figures/figure1.png | head -n 1))"
+	@echo "Figures 1 to 3 are in results/$$(sed -n 's/^experiment: *//p' $(CONFIG))/figures"
 
 test: .venv/complete
 	python -m pytest -n 2 --dist loadfile
+
+unlock: .venv/complete
+	snakemake --cores 1 --configfile $(CONFIG) --unlock
 
 format: .venv/complete
 	ruff check --fix .

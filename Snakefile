@@ -17,10 +17,11 @@ include: "workflow/rules/figures.smk"
 
 localrules:
     all,
-    figures,
 
 
 rule all:
     default_target: True
     input:
-        rules.figures.input,
+        rules.draw_figure1.output,
+        rules.draw_figure2.output,
+        rules.draw_figure3.output,

@@ -19,7 +19,7 @@ TINY = {
     "network": {"architecture": "mlp", "widths": [16]},
     "training": {"epochs": 6, "batch_size": 128, "learning_rate": 0.02},
     "runs": {"seeds": [0, 1], "list_initial_lipschitz": [0.1, 100], "fixed_lipschitz": [1, 20]},
-    "evaluation": {"epsilons": [72], "attack_images": 24, "attack_batch_size": 24},
+    "evaluation": {"epsilons": [72], "attack_images": 60, "audit_images": 10, "attack_batch_size": 60},
     "compute": {"pack": True},
 }
 

@@ -1,5 +1,7 @@
 """AutoAttack on a small trained network, and the order certified <= robust <= clean."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
 from lipscale.predict import predict
 
-OPTIONS = {"epsilons": [36, 108], "count": 20, "batch_size": 20, "seed": 0, "device": "cpu", "threads": 1}
+OPTIONS = attack.Options(epsilons=(36, 108), images=40, audit=8, batch_size=40, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +28,32 @@ def run(tmp_path_factory, digits):
     training.train(settings[0], dataset, folder)
     predict(folder, dataset, "cpu")
     certify(folder)
-    attack.attack(folder, dataset, **OPTIONS)
+    attack.attack(folder, dataset, OPTIONS, "cpu", 1)
     return folder
 
 
 def test_rows_of_the_attack(run):
     rows = pd.read_csv(run / "attack.csv")
-    assert list(rows) == ["index", "robust_36", "robust_108"]
-    assert rows["index"].tolist() == attack.choose_images(20, 300, seed=0).tolist()
+    assert list(rows) == ["index", "robust_36", "attacked_36", "robust_108", "attacked_108"]
+    assert rows["index"].tolist() == attack.choose(np.arange(300), 40, seed=0).tolist()
     assert set(rows["robust_36"]) | set(rows["robust_108"]) <= {0, 1}
     assert (rows["robust_108"] <= rows["robust_36"]).all()
     assert rows["robust_108"].sum() < rows["robust_36"].sum()  # the attack breaks something, and eps matters
+
+
+def test_who_is_attacked(run):
+    """All that are right, not broken before and not certified; of the certified ones, the audit."""
+    images = tables.join_images(run)
+    images = images[images["robust_36"].notna()]
+    alive = images["label"] == images["prediction"]
+    for epsilon in (36, 108):
+        certified = alive & (images["radius"] >= epsilon / 255)
+        attacked = images[f"attacked_{epsilon}"] == 1
+        assert attacked[alive & ~certified].all()
+        assert not attacked[~alive].any()
+        assert attacked[certified].sum() == min(8, certified.sum())
+        assert (images[f"robust_{epsilon}"][certified] == 1).all()
+        alive = images[f"robust_{epsilon}"] == 1
 
 
 def test_order_holds_image_by_image(run):
@@ -44,11 +61,11 @@ def test_order_holds_image_by_image(run):
     tables.check_order(images, [36, 108], "run")
     certified = images["radius"] >= 36 / 255
     right = images["label"] == images["prediction"]
-    attacked = images["robust_36"].notna()
-    assert attacked.sum() == 20
+    evaluated = images["robust_36"].notna()
+    assert evaluated.sum() == 40
     robust = images["robust_36"] == 1
-    assert (certified[attacked] <= robust[attacked]).all()
-    assert (robust[attacked] <= right[attacked]).all()
+    assert (certified[evaluated] <= robust[evaluated]).all()
+    assert (robust[evaluated] <= right[evaluated]).all()
     assert 0 < certified.mean() < right.mean()
 
 
@@ -72,31 +89,31 @@ def test_attack_that_was_stopped_ends_with_the_same_rows(run, digits, tmp_path, 
         folder.mkdir()
         for name in ("model.safetensors", "logits.npz"):
             (folder / name).write_bytes((run / name).read_bytes())
-    options = {**OPTIONS, "batch_size": 8}
-    attack.attack(folders[0], Dataset(digits), **options)
-
     survivors, calls = attack._survivors, []
 
     def stopping(*arguments):
         calls.append(arguments)
-        if len(calls) == 3:
+        if len(calls) == stop:
             raise KeyboardInterrupt
         return survivors(*arguments)
 
     monkeypatch.setattr(attack, "_survivors", stopping)
+    options, stop = replace(OPTIONS, batch_size=8), None
+    attack.attack(folders[0], Dataset(digits), options, "cpu", 1)
+    batches, calls[:], stop = len(calls), [], 3
     with pytest.raises(KeyboardInterrupt):
-        attack.attack(folders[1], Dataset(digits), **options)
+        attack.attack(folders[1], Dataset(digits), options, "cpu", 1)
     assert not (folders[1] / "attack.csv").exists()
-    attack.attack(folders[1], Dataset(digits), **options)
-    assert len(calls) == 3 + 2 * 2
+    attack.attack(folders[1], Dataset(digits), options, "cpu", 1)
+    assert len(calls) == batches + 1
     assert (folders[0] / "attack.csv").read_bytes() == (folders[1] / "attack.csv").read_bytes()
 
 
-def test_partial_rows_of_another_model_are_not_used(tmp_path):
+def test_partial_verdicts_of_another_model_are_not_used(tmp_path):
     task = {"model_sha256": "a"}
-    files.write_json(tmp_path / attack.PARTIAL, {"task": task, "rows": [{"index": 0}]})
-    assert attack._finished_rows(tmp_path / attack.PARTIAL, task) == [{"index": 0}]
-    assert attack._finished_rows(tmp_path / attack.PARTIAL, {"model_sha256": "b"}) == []
+    files.write_json(tmp_path / attack.PARTIAL, {"task": task, "verdicts": {"36": [True]}})
+    assert attack._finished_verdicts(tmp_path / attack.PARTIAL, task) == {"36": [True]}
+    assert attack._finished_verdicts(tmp_path / attack.PARTIAL, {"model_sha256": "b"}) == {}
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -128,5 +145,5 @@ def test_few_classes_are_attacked_too(classes):
 
 
 def test_attacked_images_do_not_depend_on_the_run():
-    assert attack.choose_images(5, 100, 3).tolist() == attack.choose_images(5, 100, 3).tolist()
-    assert len(np.unique(attack.choose_images(500, 300, 0))) == 300
+    assert attack.choose(np.arange(100), 5, 3).tolist() == attack.choose(np.arange(100), 5, 3).tolist()
+    assert attack.choose(np.arange(300), 500, 0).tolist() == list(range(300))

@@ -275,12 +275,60 @@ def test_archive_that_unpacks_to_too_much_is_refused(form, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["tar", "tar.gz", "tar.xz", "zip"])
-def test_archive_that_is_cut_off_is_refused(form, tmp_path):
+def test_archive_that_is_cut_off_anywhere_is_refused(form, tmp_path):
     path = FORMS[form](tmp_path, tree())
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(LipscaleError, match=r"corrupt|cut off"):
+    blocks = len(data.rstrip(b"\0")) if form == "tar" else len(data) - 1  # a tar may end with more zeros than it needs
+    for length in np.linspace(0, blocks, 60).astype(int):
+        path.write_bytes(data[:length])
+        with pytest.raises(LipscaleError, match=r"corrupt|cut off"):
+            load(path)
+
+
+def test_archive_with_a_wrong_checksum_is_refused(tmp_path):
+    path = FORMS["tar.gz"](tmp_path, tree())
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1  # in gzip's CRC
+    path.write_bytes(data)
+    with pytest.raises(LipscaleError, match="CRC"):
         load(path)
+
+
+def test_headers_count_towards_the_bound(tmp_path):
+    path = tmp_path / "images.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 2**22}) as archive:
+        archive.addfile(tarfile.TarInfo("train/cat/0.png"))
+    with pytest.raises(LipscaleError, match="unpacks to more than"):
+        load(path)
+
+
+def test_prepared_images_count_towards_the_bound(tmp_path):
+    with pytest.raises(LipscaleError, match="unpacks to more than"):
+        load(write_folder(tmp_path, tree()), image_size=512)
+
+
+def test_only_image_formats_are_opened(tmp_path):
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    with pytest.raises(LipscaleError, match=r"train/cat/0\.png in .* is corrupt"):
+        load(write_folder(tmp_path, tree() | {"train/cat/0.png": postscript}))
+
+
+def test_what_a_mac_adds_is_passed_over(tmp_path):
+    extra = {"__MACOSX/train/cat/._0.png": b"x", "train/cat/._0.png": b"x", "train/.DS_Store": b"x"}
+    assert len(load(write_zip(tmp_path / "images.zip", tree() | extra)).train.labels) == 6
+
+
+def test_two_image_folders_in_one_archive_are_refused(tmp_path):
+    content = {f"{root}/{name}": data for root in "ab" for name, data in tree().items()}
+    with pytest.raises(LipscaleError, match="several image folders, a, b"):
+        load(write_tar(tmp_path / "images.tar", content))
+
+
+def test_link_to_itself_is_named(tmp_path):
+    folder = write_folder(tmp_path / "images", tree())
+    (folder / "train/cat/9.png").symlink_to("9.png")
+    with pytest.raises(LipscaleError, match=r"train/cat/9\.png in .* cannot be read"):
+        load(folder)
 
 
 def test_archive_of_another_kind_than_its_name_is_refused(tmp_path):
@@ -291,7 +339,7 @@ def test_archive_of_another_kind_than_its_name_is_refused(tmp_path):
 
 def test_too_many_validation_images_are_refused(tmp_path):
     settings = {**SETTINGS, "path": str(write_folder(tmp_path / "images", tree())), "validation_images": 5}
-    with pytest.raises(LipscaleError, match=r"dataset\.validation_images is 5; allowed: at most 4"):
+    with pytest.raises(LipscaleError, match=r"validation_images is 5 of 6, which leaves class number 0 without images"):
         prepare(settings, tmp_path / "out")
     assert not (tmp_path / "out" / "arrays.npz").exists()
 

@@ -27,7 +27,7 @@ def tables(tmp_path_factory) -> Path:
             key = {"run": f"{method}-{start:g}-seed{seed}", "method": method, "initial_lipschitz": start, "seed": seed}
             end = start if method == "fixed" else 12.0 + seed
             values = generator.uniform(0.5, 0.9, 4)
-            names = ("clean_accuracy", "ece", "robust_36", "certified_36")
+            names = ("evaluated_clean_accuracy", "ece", "robust_36", "certified_36")
             runs.append(key | {"lipschitz": end} | dict(zip(names, values, strict=True)))
             path = np.geomspace(start, end, 5)
             history += [

@@ -1,16 +1,18 @@
 import numpy as np
 import pytest
 
+from lipscale import calibration, files
 from lipscale.calibration import netcal_ece, netcal_temperature
 from lipscale.certificate import certified_radii
+from lipscale.errors import LipscaleError
 from lipscale.metrics import accuracy, expected_calibration_error, probabilities
 from lipscale.temperature import fit_temperature
 
 
 def test_ece_by_hand():
-    """Four images: confidence 0.9 right and 0.95 wrong share a bin, 0.6 right and 0.7 right have their own.
+    """Four images: confidence 0.94 right and 0.95 wrong share a bin, 0.6 right and 0.7 right have their own.
 
-    |1 - 1.85| / 4 + |1 - 0.6| / 4 + |1 - 0.7| / 4 = (0.85 + 0.4 + 0.3) / 4
+    |1 - 1.89| / 4 + |1 - 0.6| / 4 + |1 - 0.7| / 4
     """
     confidence = np.array([0.94, 0.95, 0.6, 0.7])
     table = np.stack([confidence, 1 - confidence], axis=1)
@@ -53,6 +55,35 @@ def test_a_wrong_temperature_is_not_confirmed_by_netcal():
     logits[np.arange(400), labels] += 1.5
     ours = fit_temperature(torch.from_numpy(logits), torch.from_numpy(labels))
     assert netcal_temperature(logits, labels, near=1.1 * ours) == pytest.approx(ours, rel=0.01)
+
+
+def test_temperature_against_netcal_where_one_image_of_400_is_wrong():
+    """Nearly separable: the NLL is flat, and netcal agrees only when its optimiser is given time."""
+    import torch
+
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        labels = generator.integers(10, size=400)
+        logits = generator.normal(size=(400, 10))
+        logits[np.arange(400), labels] += 8
+        logits[0, labels[0]] -= 12
+        ours = fit_temperature(torch.from_numpy(logits), torch.from_numpy(labels))
+        assert netcal_temperature(logits, labels, near=ours) == pytest.approx(ours, rel=0.01)
+
+
+def test_disagreement_with_netcal_stops_the_run(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    labels = generator.integers(10, size=200)
+    logits = generator.normal(size=(200, 10))
+    logits[np.arange(200), labels] += 1.5
+    arrays = {"validation_logits": logits, "validation_labels": labels, "test_logits": logits, "test_labels": labels}
+    np.savez(tmp_path / "logits.npz", **arrays)
+    (tmp_path / "history.csv").write_text("next_lipschitz\n1.0\n")
+    calibration.calibrate(tmp_path)
+    theirs = files.read_json(tmp_path / "calibration.json")["netcal_temperature"]
+    monkeypatch.setattr(calibration, "netcal_temperature", lambda *_, **__: 1.02 * theirs)
+    with pytest.raises(LipscaleError, match=r"netcal's temperature is .* and ours .*; allowed: a difference of 1 %"):
+        calibration.calibrate(tmp_path)
 
 
 def test_radius_by_hand():

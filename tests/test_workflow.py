@@ -69,12 +69,14 @@ def test_rows_fit_the_files_of_their_runs(results, runs):
 def test_certified_robust_clean_image_by_image(results, runs):
     for run in runs["run"]:
         images = pd.read_csv(results / "runs" / run / "images.csv")
-        attacked = images[images["robust_72"].notna()]
-        assert len(attacked) == TINY["evaluation"]["attack_images"]
+        evaluated = images[images["robust_72"].notna()]
+        assert len(evaluated) == TINY["evaluation"]["attack_images"]
         for epsilon in EPSILONS:
-            robust = attacked[f"robust_{epsilon}"] == 1
-            assert ((attacked["radius"] >= epsilon / 255) <= robust).all()
-            assert (robust <= (attacked["label"] == attacked["prediction"])).all()
+            robust = evaluated[f"robust_{epsilon}"] == 1
+            certified = evaluated["radius"] >= epsilon / 255
+            assert (certified <= robust).all()
+            assert (robust <= (evaluated["label"] == evaluated["prediction"])).all()
+            assert (evaluated[f"attacked_{epsilon}"][certified] == 1).sum() == min(10, certified.sum())
 
 
 def test_fixed_keeps_its_lipschitz_and_list_moves_it(runs):
@@ -137,6 +139,17 @@ def test_a_new_style_redraws_a_figure_and_trains_nothing(finished):
     assert planned(said) == {"draw_figure3", "all"}
 
 
+def test_figures_are_redrawn_from_what_is_there(finished, results, tiny):
+    """Also where the config has changed: nothing but the figures is made."""
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+    tiny["training"]["epochs"] = 1000
+    snakemake(finished, tiny, "--cores", 2, "figures", root=finished)
+    after = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+    changed = {path.relative_to(results) for path in after if after[path] != before.get(path)}
+    figures = {Path("figures") / f"figure{number}.{suffix}" for number in (1, 2, 3) for suffix in ("pdf", "png", "csv")}
+    assert changed == figures | {Path("logs/figures.txt")}
+
+
 def test_new_epsilons_attack_anew_and_train_nothing(finished, tiny):
     tiny["evaluation"]["epsilons"] = [36]
     rules = planned(snakemake(finished, tiny, "--dry-run", "--cores", 2, root=finished).stdout)
@@ -155,10 +168,10 @@ def test_same_numbers_one_run_at_a_time_on_one_core(finished, results, runs, tin
     """Neither --cores nor packing changes a bit of what is trained and measured."""
     tiny["compute"]["pack"] = False
     run = "list-0.1-seed1"
-    target = f"results/tiny/runs/{run}/calibration.json"
-    snakemake(tmp_path, tiny, "--cores", 1, target)
+    targets = [f"results/tiny/runs/{run}/{name}" for name in ("calibration.json", "attack.csv")]
+    snakemake(tmp_path, tiny, "--cores", 1, "--", *targets)
     again = tmp_path / "results" / "tiny" / "runs" / run
-    for name in ("model.safetensors", "logits.npz", "calibration.json"):
+    for name in ("model.safetensors", "logits.npz", "calibration.json", "sweep.csv", "attack.csv"):
         assert (again / name).read_bytes() == (results / "runs" / run / name).read_bytes()
     histories = [
         pd.read_csv(folder / run / "history.csv").drop(columns="seconds") for folder in (again.parent, results / "runs")

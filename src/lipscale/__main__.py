@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from lipscale import __version__
+from lipscale import __version__, config
 from lipscale.errors import LipscaleError
 
 
@@ -33,6 +33,9 @@ def train(options: argparse.Namespace) -> None:
     from lipscale.data.dataset import Dataset
 
     settings = read_yaml(options.settings)
+    settings = settings if isinstance(settings, list) else [settings]
+    for run in settings:
+        config.check_settings(run)
     dataset = Dataset(options.data)
     folders = [options.runs / run["run"] for run in settings]
     for run, folder in zip(settings, folders, strict=True):
@@ -68,21 +71,13 @@ def certify(options: argparse.Namespace) -> None:
 
 
 def attack(options: argparse.Namespace) -> None:
-    from lipscale.attack import PARTIAL, attack
+    from lipscale.attack import PARTIAL, Options, attack
     from lipscale.data.dataset import Dataset
 
     dataset = Dataset(options.data)
+    chosen = Options(tuple(sorted(options.epsilons)), options.images, options.audit, options.batch_size, options.seed)
     for folder in options.runs:
-        attack(
-            folder,
-            dataset,
-            options.epsilons,
-            options.images,
-            options.batch_size,
-            options.seed,
-            options.device,
-            options.threads,
-        )
+        attack(folder, dataset, chosen, options.device, options.threads)
     for folder in options.runs:
         (folder / PARTIAL).unlink(missing_ok=True)
 
@@ -159,7 +154,8 @@ def parser() -> argparse.ArgumentParser:
 
     step = verb(attack, "run AutoAttack on a sample of the test split")
     add(step, "runs", "--data", "--epsilons", "--device", "--threads")
-    step.add_argument("--images", required=True, type=int, help="test images to attack, at most")
+    step.add_argument("--images", required=True, type=int, help="test images to evaluate, at most")
+    step.add_argument("--audit", required=True, type=int, help="certified images to attack all the same, at most")
     step.add_argument("--batch-size", required=True, type=int, help="images attacked at once")
     step.add_argument("--seed", default=0, type=int, help="of the choice of images and of the attack, default: 0")
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from lipscale import export, files, provenance
+from lipscale.certificate import certified_radii
 from lipscale.data.dataset import Dataset
 from lipscale.progress import bar, describe
 from lipscale.run_folder import read_logits
@@ -41,86 +43,94 @@ class Calibrated(nn.Module):
         return self.network(images) / self.temperature
 
 
-def choose_images(count: int, available: int, seed: int) -> np.ndarray:
-    """The test images to attack: at most `count` of `available`, drawn without replacement, sorted."""
-    return np.sort(np.random.default_rng(seed).permutation(available)[:count])
+@dataclass(frozen=True)
+class Options:
+    """What is evaluated, and how.
+
+    Attributes:
+        epsilons: l2 budgets in 1/255 of the pixel range, rising.
+        images: test images to evaluate, at most; a seeded choice, the same for every run.
+        audit: certified images to attack all the same at each epsilon, at most; a seeded choice.
+        batch_size: images attacked at once.
+        seed: of both choices and of the attack.
+    """
+
+    epsilons: tuple[int, ...]
+    images: int
+    audit: int
+    batch_size: int
+    seed: int
 
 
-def attack(
-    folder: Path,
-    dataset: Dataset,
-    epsilons: Sequence[int],
-    count: int,
-    batch_size: int,
-    seed: int,
-    device: str,
-    threads: int,
-) -> None:
-    """Write `folder`/attack.csv (index, robust_EPS ...) and attack.json for a run.
+def choose(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """At most `count` of the candidates, drawn without replacement, sorted."""
+    return np.sort(np.random.default_rng(seed).permutation(candidates)[:count])
 
-    A misclassified image is not robust at any epsilon and needs no attack; an image broken at a smaller epsilon is broken at
-    a larger one, whose ball contains the adversarial image. Finished batches are kept in a partial file, so that an attack
-    that was stopped goes on from there; each batch is seeded by itself, so the result is the same.
 
-    Args:
-        folder: of a run with model and logits.
-        dataset: the prepared data set.
-        epsilons: l2 budgets in 1/255 of the pixel range.
-        count, batch_size: test images to attack, and how many at once.
-        seed: of the choice of images and of the attack.
+def attack(folder: Path, dataset: Dataset, options: Options, device: str, threads: int) -> None:
+    """Write `folder`/attack.csv (index, robust_EPS, attacked_EPS ...) and attack.json for a run with model and logits.
+
+    Three kinds of images need no attack at an epsilon: misclassified ones are not robust; those broken at a smaller epsilon
+    are broken at this one, whose ball holds the adversarial image; those with R(x) >= epsilon are robust by proof. Of the
+    last, a sample is attacked all the same: one success there refutes the certificate, and `tabulate` then stops.
+
+    Finished batches are kept in a partial file, so that an attack that was stopped goes on from there; each batch is seeded
+    by itself, so the result is the same.
     """
     start = time.perf_counter()
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # its rounding is that of ten bits
     place = select_device(device)
-    epsilons = sorted(epsilons)
-    labels = dataset.labels("test")
-    logits = {name: torch.from_numpy(array) for name, array in read_logits(folder).items()}
-    correct = logits["test_logits"].argmax(1).numpy() == labels
-    temperature = finite_temperature(fit_temperature(logits["validation_logits"], logits["validation_labels"]))
-    model = Calibrated(export.load(folder / "model.safetensors", device), temperature).eval()
+    arrays, labels = read_logits(folder), dataset.labels("test")
+    temperature = finite_temperature(
+        fit_temperature(*(torch.from_numpy(arrays[name]) for name in ("validation_logits", "validation_labels")))
+    )
+    network = export.load(folder / "model.safetensors", device)
+    _, radii = certified_radii(arrays["test_logits"], labels, network.lipschitz)
+    model = Calibrated(network, temperature).eval()
     stages = STAGES if dataset.classes >= FEWEST_CLASSES else tuple(stage for stage in STAGES if stage != "apgd-t")
-    chosen = choose_images(count, len(labels), seed)
-    batches = np.array_split(chosen, range(batch_size, len(chosen), batch_size))
     task = {
         "attack": "AutoAttack l2: " + ", ".join(stages),
-        "images": len(chosen),
-        "batch_size": batch_size,
-        "seed": seed,
-        "epsilons": epsilons,
+        **asdict(options),
+        "epsilons": list(options.epsilons),
         "temperature": temperature,
         "model_sha256": files.sha256(folder / "model.safetensors"),
     }
-    rows = _finished_rows(folder / PARTIAL, task)
+    verdicts = _finished_verdicts(folder / PARTIAL, task)
 
-    steps = len(epsilons) * len(stages)
-    finished = -(-len(rows) // batch_size)
-    name = f"{folder.name} attack"
-    with bar(name=name, total=len(batches) * steps, initial=finished * steps, unit="stage") as progress:
-        for batch in batches[finished:]:
-            images = torch.from_numpy(dataset.images("test")[batch]).to(place).float() / 255
-            targets = torch.from_numpy(labels[batch]).to(place)
-            robust = torch.from_numpy(correct[batch]).to(place)
-            flags = {"index": batch.tolist()}
-            for epsilon in epsilons:
-                robust = robust.clone()
-                robust[robust.clone()] = _survivors(
-                    model, images[robust], targets[robust], epsilon / 255, stages, seed, progress
-                )
-                flags[f"robust_{epsilon}"] = robust.int().tolist()
-            rows += [dict(zip(flags, values, strict=True)) for values in zip(*flags.values(), strict=True)]
-            files.write_json(folder / PARTIAL, {"task": task, "rows": rows})
+    chosen = choose(np.arange(len(labels)), options.images, options.seed)
+    robust = arrays["test_logits"].argmax(axis=1) == labels
+    columns = {"index": chosen}
+    with bar(name=f"{folder.name} attack", total=len(options.epsilons) * len(stages), unit="stage") as progress:
+        for epsilon in options.epsilons:
+            certified = chosen[robust[chosen] & (radii[chosen] >= epsilon / 255)]
+            audited = choose(certified, options.audit, options.seed)
+            targets = np.setdiff1d(chosen[robust[chosen]], np.setdiff1d(certified, audited))
+            finished = verdicts.setdefault(str(epsilon), [])
+            progress.total += len(stages) * (-(-len(targets) // options.batch_size) - 1)
+            progress.update(len(stages) * -(-len(finished) // options.batch_size))
+            for first in range(len(finished), len(targets), options.batch_size):
+                batch = targets[first : first + options.batch_size]
+                images = torch.from_numpy(dataset.images("test")[batch]).to(place).float() / 255
+                truth = torch.from_numpy(labels[batch]).to(place)
+                finished += _survivors(model, images, truth, epsilon / 255, stages, options.seed, progress).tolist()
+                files.write_json(folder / PARTIAL, {"task": task, "verdicts": verdicts})
+            robust[targets] = finished
+            columns[f"robust_{epsilon}"] = robust[chosen].astype(int)
+            columns[f"attacked_{epsilon}"] = np.isin(chosen, targets).astype(int)
 
     seconds = time.perf_counter() - start
     files.write_json(folder / "attack.json", task | {"seconds": seconds, "versions": provenance.versions()})
-    files.write_rows(folder / "attack.csv", list(rows[0]), rows)
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    files.write_rows(folder / "attack.csv", list(columns), rows)
 
 
-def _finished_rows(path: Path, task: dict) -> list[dict]:
-    """The rows of an attack that was stopped, if it was the same attack on the same model."""
+def _finished_verdicts(path: Path, task: dict) -> dict[str, list[bool]]:
+    """Per epsilon, which of the first images survived an attack that was stopped, if it was the same one on the same model."""
     if not path.exists():
-        return []
+        return {}
     partial = files.read_json(path)
-    return partial["rows"] if partial["task"] == task else []
+    return partial["verdicts"] if partial["task"] == task else {}
 
 
 def _survivors(
@@ -134,19 +144,15 @@ def _survivors(
 ) -> torch.Tensor:
     """Which of the images (B, C, H, W) keep their label under every stage, a mask (B,)."""
     end = progress.n + len(stages)
-    if len(labels):
-        attack = AutoAttack(model, norm="L2", eps=epsilon, seed=seed, device=images.device, version="standard")
-        attack.attacks_to_run = list(stages)
-        targets = min(9, model(images[:1]).shape[1] - 1)
-        attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
-        attack.square.perturb = torch.inference_mode()(attack.square.perturb)  # needs no gradients; a sixth less time
-        with _shown_stages(progress, epsilon):
-            _, predictions = attack.run_standard_evaluation(images, labels, batch_size=len(labels))
-        survivors = predictions == labels
-    else:
-        survivors = labels == labels
+    attack = AutoAttack(model, norm="L2", eps=epsilon, seed=seed, device=images.device, version="standard")
+    attack.attacks_to_run = list(stages)
+    targets = min(9, model(images[:1]).shape[1] - 1)
+    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+    attack.square.perturb = torch.inference_mode()(attack.square.perturb)  # needs no gradients; a sixth less time
+    with _shown_stages(progress, epsilon):
+        _, predictions = attack.run_standard_evaluation(images, labels, batch_size=len(labels))
     progress.update(end - progress.n)
-    return survivors
+    return predictions == labels
 
 
 @contextmanager

@@ -4,21 +4,27 @@ netcal (Kueppers et al., CVPRW 2020) takes probabilities and reports 1/T. In flo
 treats labels of two kinds as a binary problem, so everything goes in as float64 and ECE as (confidence, correct) pairs.
 """
 
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from netcal.metrics import ECE
 from netcal.scaling import TemperatureScaling
+from scipy.optimize import minimize
 
 from lipscale import files
 from lipscale.errors import LipscaleError
 from lipscale.metrics import BINS, probabilities
-from lipscale.run_folder import read_logits
+from lipscale.run_folder import final_lipschitz, read_logits
 from lipscale.temperature import finite_temperature, fit_temperature, nll
 
+# scipy's default tolerances, which netcal takes, stop percents away from T* where nearly all images are right
+PATIENT = partial(minimize, options={"ftol": 1e-15, "gtol": 1e-10})
 LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
-SWEEP = np.geomspace(1e-3, 1e4, 141)  # temperatures of Figure 1's second curve, twenty a decade
+SWEEP = np.geomspace(1e-5, 1e7, 241)  # values of L' = L / T for Figure 1's second curve, twenty a decade
 
 
 def calibrate(folder: Path) -> None:
@@ -54,7 +60,7 @@ def calibrate(folder: Path) -> None:
         ("temperature", "ece"),
         (
             {"temperature": float(t), "ece": netcal_ece(arrays["test_logits"], arrays["test_labels"], t)}
-            for t in SWEEP * temperature
+            for t in final_lipschitz(folder) / SWEEP
         ),
     )
 
@@ -70,7 +76,8 @@ def netcal_temperature(logits: np.ndarray, labels: np.ndarray, near: float) -> f
     if scaled.shape[1] == 2:
         scaled = scaled[:, 1]
     scaler = TemperatureScaling()
-    scaler.fit(scaled, labels)
+    with patch.object(import_module("netcal.scaling.AbstractLogisticRegression"), "minimize", PATIENT):
+        scaler.fit(scaled, labels)
     return unit / float(scaler.temperature[0])
 
 

@@ -6,7 +6,6 @@ Needs neither torch nor numpy: Snakemake reads configs with it when it parses th
 import copy
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ ONLY_FOR = {  # keys of `dataset` that mean something for these data sets alone
     "largest_unpacked_gib": ("imagefolder",),
     "test_images": ("digits",),
 }
+LARGEST_NUMBER = 1e18
 IMAGEFOLDER_DEFAULTS = {"image_size": 32, "channels": 3, "largest_unpacked_gib": 4}
 
 
@@ -67,6 +67,16 @@ def runs(config: Mapping) -> Iterator[dict]:
                 }
 
 
+def check_settings(settings: object) -> None:
+    """Raises LipscaleError where `settings` is not what `runs` yields: a key is missing or unknown, or a section is wrong."""
+    keys = {"run", "method", "initial_lipschitz", "seed", "dataset", "network", "training", "feedback", "device", "threads"}
+    if not isinstance(settings, Mapping) or set(settings) != keys:
+        given = sorted(settings) if isinstance(settings, Mapping) else settings
+        raise LipscaleError(f"the settings of a run are {given!r}; allowed: a mapping with the keys {', '.join(sorted(keys))}")
+    for section in ("network", "training", "feedback"):
+        _check_schema(settings[section], SCHEMA["properties"][section] | {"$defs": SCHEMA["$defs"]})
+
+
 def setting_name(method: str, lipschitz: float) -> str:
     """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-10`."""
     return f"{method}-{lipschitz:g}"
@@ -86,8 +96,8 @@ def _check_schema(config: object, schema: Mapping) -> None:
     if errors:
         raise LipscaleError(_sentence(errors[0]))
     for key, value in _leaves(config):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise _wrong(key, value, "a finite number")
+        if isinstance(value, int | float) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+            raise _wrong(key, value, "a finite number of ordinary size")
 
 
 def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
@@ -122,13 +132,13 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "multipleOf": lambda: f"a multiple of {limit}",
         "minItems": lambda: f"a list of at least {limit}",
         "uniqueItems": lambda: "each value once",
-        "pattern": lambda: "letters, digits, dots, dashes and underscores, a letter or digit first",
+        "pattern": lambda: "letters, digits, dots, dashes and underscores, a letter or digit first; not the name published",
     }[error.validator]()
     return str(_wrong(key or "the config", value, allowed))
 
 
 def _typed(value: object, schema: Mapping) -> object:
-    """`value` with text read as a number or truth value where the schema allows no text.
+    """`value` with text read as a number or truth value where the schema allows no text, and 36.0 as 36 where it asks for that.
 
     Snakemake passes the values inside `--config "training={epochs: 10}"` as text, and YAML takes 1e-3 for text.
     """
@@ -140,6 +150,8 @@ def _typed(value: object, schema: Mapping) -> object:
         return [_typed(item, schema.get("items", {})) for item in value]
     kinds = schema.get("type", [])
     text_allowed = "string" in kinds or any(isinstance(option, str) for option in schema.get("enum", [""] if not kinds else []))
+    if isinstance(value, float) and kinds == "integer" and value.is_integer():
+        return int(value)
     if not isinstance(value, str) or text_allowed:
         return value
     for read in (int, float, {"true": True, "false": False}.__getitem__):
@@ -170,6 +182,8 @@ def _check_dataset(dataset: dict) -> None:
             raise _wrong("dataset.path", None, "the path of a folder or archive of images")
         for key, default in IMAGEFOLDER_DEFAULTS.items():
             dataset.setdefault(key, default)
+    if name == "digits" and dataset["path"] is not None:
+        raise _wrong("dataset.path", dataset["path"], "nothing, as the digits are embedded in scikit-learn")
     if name == "digits" and "test_images" not in dataset:
         raise LipscaleError("config: dataset.test_images is missing; digits comes without a test split")
 
@@ -181,13 +195,12 @@ def _check_network(network: dict, dataset: dict) -> None:
         return
     if "channels" not in network:
         raise LipscaleError("config: network.channels is missing; the architecture convnet needs it")
-    side = dataset.get("image_size") or IMAGE_SIDE[dataset["name"]]
-    factor = 2 ** len(network["channels"])
-    if side % factor:
+    side, stages = dataset.get("image_size") or IMAGE_SIDE[dataset["name"]], len(network["channels"])
+    if side % 2**stages or side // 2 ** (stages - 1) < 3:
         raise _wrong(
             "network.channels",
             network["channels"],
-            f"so many stages that the side of an image, {side}, can be halved once per stage without remainder",
+            f"as many stages as the side of an image, {side} pixels, can be halved, from 3 pixels or more, without remainder",
         )
 
 

@@ -80,7 +80,7 @@ class PlainNetwork(nn.Sequential):
 
 def export(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwork:
     """Freeze a network. Each weight is divided by a guaranteed bound on its norm, so that the product of all norms and
-    scales is at most `network.budget.lipschitz`, also after rounding to float32.
+    scales is at most `network.lipschitz`, also after rounding to float32.
 
     Args:
         network: any LipschitzNetwork, on any device.
@@ -99,28 +99,41 @@ def export(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwor
         position = len(specification)
         if isinstance(layer, nn.Linear):
             entry = {"layer": "dense", "in_features": layer.in_features, "out_features": layer.out_features}
-        elif isinstance(layer, nn.Conv2d) and layer.padding_mode == "circular":
+        elif _is_supported_conv(layer):
             entry = {
                 "layer": "conv", "in_channels": layer.in_channels, "out_channels": layer.out_channels,
                 "kernel_size": layer.kernel_size[0], "stride": layer.stride[0], "padding": layer.padding[0],
             }  # fmt: skip
         else:
-            raise LipscaleError(f"export: layer {index} is {layer}; allowed: dense, and convolution with circular padding")
+            raise LipscaleError(
+                f"export: layer {index} is {layer}; allowed: dense, and convolution with circular padding, square kernel and "
+                "stride, one group, no dilation"
+            )
         specification += [{**entry, "bias": layer.bias is not None}, {"layer": "scale", "scale": scale}]
         tensors[f"{position}.weight"] = _within_unit_norm(layer.weight.detach(), entry, side)
         if layer.bias is not None:
             tensors[f"{position}.bias"] = layer.bias
         if entry["layer"] == "conv":
             side = (side + 2 * entry["padding"] - entry["kernel_size"]) // entry["stride"] + 1
-    plain = PlainNetwork(specification, network.budget.lipschitz, image_shape)
+    plain = PlainNetwork(specification, network.lipschitz, image_shape)
     plain.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in tensors.items()})
     return plain
+
+
+def _is_supported_conv(layer: nn.Module) -> bool:
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.padding_mode == "circular"
+        and all(isinstance(size, tuple) and size[0] == size[1] for size in (layer.kernel_size, layer.stride, layer.padding))
+        and layer.dilation == (1, 1)
+        and layer.groups == 1
+    )
 
 
 def _scales_within(network: LipschitzNetwork) -> list[float]:
     """The scales sigma_k, the last one lowered by as many units in the last place as keep their exact product at most L."""
     scales = network.budget.scales().tolist()
-    lipschitz = Fraction(network.budget.lipschitz)
+    lipschitz = Fraction(network.lipschitz)
     while math.prod(map(Fraction, scales)) > lipschitz:
         scales[-1] = math.nextafter(scales[-1], 0.0)
     return scales
@@ -129,7 +142,9 @@ def _scales_within(network: LipschitzNetwork) -> list[float]:
 def _within_unit_norm(weight: torch.Tensor, entry: dict, side: int) -> torch.Tensor:
     """`weight` divided by a bound on its norm, as float32 values whose own bound is at most 1."""
     weight = weight.double().cpu()
-    divisor = norm_bound(weight, entry, side)
+    divisor = norm_bound(weight, entry, side) or 1.0  # a weight of zeros stays as it is
+    if not math.isfinite(divisor):
+        raise LipscaleError(f"export: the weights of a {entry['layer']} layer are not finite")
     scaled = (weight / divisor).float()
     while (excess := norm_bound(scaled.double(), entry, side)) > 1:
         divisor *= excess * (1 + 2.0**-26)

@@ -21,7 +21,9 @@ from lipscale.budget import LipschitzBudget
 
 
 class LipschitzNetwork(nn.Module):
-    """Scaled 1-Lipschitz layers behind one another; logits have the l2 Lipschitz constant `budget.lipschitz`.
+    """Scaled 1-Lipschitz layers behind one another; logits have the l2 Lipschitz constant `lipschitz`.
+
+    While training, that is true as far as the layers are orthogonal, some 1e-5; `lipscale.export` makes it a guarantee.
 
     Args:
         layers: g_1 ... g_n, each 1-Lipschitz; dense layers follow convolutions.
@@ -35,6 +37,15 @@ class LipschitzNetwork(nn.Module):
         self.activation = MaxMin()
         self.budget = budget
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
+
+    @property
+    def lipschitz(self) -> float:
+        """L; setting it rescales all layers."""
+        return self.budget.lipschitz
+
+    @lipschitz.setter
+    def lipschitz(self, value: float) -> None:
+        self.budget.lipschitz = value
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes) of images (B, C, H, W) in [0, 1]."""

@@ -15,6 +15,8 @@ from lipscale import config, files
 from lipscale.errors import LipscaleError
 from lipscale.run_folder import final_lipschitz, read_settings
 
+KEY = ("run", "method", "initial_lipschitz", "seed")
+
 
 def tabulate(folders: Sequence[Path], epsilons: Sequence[int], tables: Path) -> None:
     """Write images.csv into each run's folder and the other tables into `tables`.
@@ -29,18 +31,17 @@ def tabulate(folders: Sequence[Path], epsilons: Sequence[int], tables: Path) -> 
         _write(images, folder / "images.csv")
         row = run_row(folder, images, epsilons)
         runs.append(row)
-        key = {name: row[name] for name in ("run", "method", "initial_lipschitz", "seed")}
+        key = {name: row[name] for name in KEY}
         histories.append(pd.read_csv(folder / "history.csv").assign(**key))
         sweeps.append(pd.read_csv(folder / "sweep.csv").assign(**key, lipschitz=row["lipschitz"]))
     _write(pd.DataFrame(runs), tables / "runs.csv")
     for name, parts in (("history", histories), ("sweep", sweeps)):
         table = pd.concat(parts)
-        first = [column for column in ("run", "method", "initial_lipschitz", "seed")]
-        _write(table[first + [column for column in table if column not in first]], tables / f"{name}.csv")
+        _write(table[[*KEY, *(column for column in table if column not in KEY)]], tables / f"{name}.csv")
 
 
 def join_images(folder: Path) -> pd.DataFrame:
-    """radii.csv with the columns robust_EPS of attack.csv; empty where an image was not attacked."""
+    """radii.csv with the columns of attack.csv; empty where an image was not evaluated."""
     attacked = pd.read_csv(folder / "attack.csv", dtype="Int64")
     return pd.read_csv(folder / "radii.csv").merge(attacked, on="index", how="left", validate="one_to_one")
 
@@ -49,15 +50,15 @@ def check_order(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> None
     """Per image: certified at eps implies robust at eps, and robust implies right. Raises LipscaleError, naming the images."""
     right = images["label"] == images["prediction"]
     for epsilon in epsilons:
-        attacked = images[images[f"robust_{epsilon}"].notna()]
-        robust = attacked[f"robust_{epsilon}"] == 1
-        certified = attacked["radius"] >= epsilon / 255
+        evaluated = images[images[f"robust_{epsilon}"].notna()]
+        robust = evaluated[f"robust_{epsilon}"] == 1
+        certified = evaluated["radius"] >= epsilon / 255
         for wrong, sentence in (
             (certified & ~robust, "certified, yet broken by the attack"),
-            (robust & ~right[attacked.index], "called robust, yet misclassified"),
+            (robust & ~right[evaluated.index], "called robust, yet misclassified"),
         ):
             if wrong.any():
-                names = ", ".join(map(str, attacked["index"][wrong]))
+                names = ", ".join(map(str, evaluated["index"][wrong]))
                 raise LipscaleError(f"run {run}: test images {names} are {sentence} at {epsilon}/255; this must not happen")
 
 
@@ -70,7 +71,7 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
     if provenance["config_hash"] != config.digest(settings):
         raise LipscaleError(f"run {folder.name}: its config.yaml is not the one it was trained with; train it anew")
     right = images["label"] == images["prediction"]
-    attacked = images[f"robust_{epsilons[0]}"].notna()
+    evaluated = images[f"robust_{epsilons[0]}"].notna()
     row = {
         "run": settings["run"],
         "method": settings["method"],
@@ -84,12 +85,15 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
         "nll": calibration["nll"],
         "nll_scaled": calibration["nll_scaled"],
         "images": len(images),
-        "attacked_images": int(attacked.sum()),
-        "attacked_clean_accuracy": right[attacked].mean(),
+        "evaluated_images": int(evaluated.sum()),
+        "evaluated_clean_accuracy": right[evaluated].mean(),
     }
     for epsilon in epsilons:
-        row[f"certified_{epsilon}"] = (images["radius"] >= epsilon / 255).mean()
+        certified, attacked = images["radius"] >= epsilon / 255, images[f"attacked_{epsilon}"] == 1
+        row[f"certified_{epsilon}"] = certified.mean()
         row[f"robust_{epsilon}"] = images[f"robust_{epsilon}"].mean()
+        row[f"attacked_{epsilon}"] = int(attacked.sum())
+        row[f"audited_{epsilon}"] = int((attacked & certified).sum())
     return row | {
         "attack": attack["attack"],
         "train_seconds": provenance["seconds"],

@@ -66,7 +66,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def finite_temperature(temperature: float) -> float:
-    """T* within [1e-3, 1e3]: what logits are scaled with where T* is 0 or infinity."""
+    """The nearest number in [1e-3, 1e3] to T*: what logits are scaled with, also where T* is 0 or infinity."""
     return min(max(temperature, 1e-3), 1e3)
 
 

@@ -116,16 +116,16 @@ class Training:
         if not math.isfinite(loss):
             raise LipscaleError(
                 f"run {self.settings['run']}: the training loss became {loss} in epoch {len(self.history) + 1} at "
-                f"L = {self.network.budget.lipschitz:g}; a smaller training.learning_rate may help"
+                f"L = {self.network.lipschitz:g}; a smaller training.learning_rate may help"
             )
         logits = self.validation_logits()
-        lipschitz = self.network.budget.lipschitz
+        lipschitz = self.network.lipschitz
         if self.settings["method"] == "list":
             update = self.feedback.update(lipschitz, logits, self.validation_labels)
         else:
             update = Update(fit_temperature(logits, self.validation_labels), lipschitz, bounded=False)
         exponents = self.network.budget.exponents().tolist()
-        self.network.budget.lipschitz = update.next_lipschitz
+        self.network.lipschitz = update.next_lipschitz
 
         numbers, labels = logits.cpu().numpy(), self.validation_labels.cpu().numpy()
         values = (

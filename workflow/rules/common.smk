@@ -13,7 +13,7 @@ from lipscale import config as configs
 from lipscale.errors import LipscaleError
 
 # Not a plain `configfile:`, which would mix the default's values into a config given with --configfile.
-if "experiment" not in config:
+if not workflow.configfiles:
 
     configfile: "config/config.yaml"
 
@@ -89,3 +89,9 @@ def drawn(name):
         category="Figures",
         labels={"figure": name.removeprefix("figure")},
     )
+
+
+def tables_to_make(wildcards):
+    """Nothing if the tables are there: `snakemake figures` then redraws from them as they are, and computes nothing else."""
+    tables = [f"{RESULTS}/tables/{name}.csv" for name in ("runs", "history", "sweep")]
+    return [] if all(Path(table).exists() for table in tables) else tables

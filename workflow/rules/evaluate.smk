@@ -26,7 +26,8 @@ rule predict:
 
 rule calibrate:
     input:
-        of_light("logits.npz"),
+        logits=of_light("logits.npz"),
+        history=of_light("history.csv"),
     output:
         calibration=of_light("calibration.json"),
         sweep=of_light("sweep.csv"),
@@ -96,12 +97,13 @@ rule attack:
         threads=COMPUTE["threads"],
         epsilons=EVALUATION["epsilons"],
         images=EVALUATION["attack_images"],
+        audit=EVALUATION["audit_images"],
         batch_size=EVALUATION["attack_batch_size"],
         seed=EVALUATION["attack_seed"],
         runs=folders,
     shell:
         "python -m lipscale attack {params.runs:q} --data {params.data:q} --epsilons {params.epsilons} "
-        "--images {params.images} --batch-size {params.batch_size} --seed {params.seed} "
+        "--images {params.images} --audit {params.audit} --batch-size {params.batch_size} --seed {params.seed} "
         "--device {params.device} --threads {params.threads} 2>&1 | tee {log:q}"
 
 

@@ -69,6 +69,20 @@ use rule draw_figure1 as draw_figure3 with:
 
 rule figures:
     input:
-        rules.draw_figure1.output,
-        rules.draw_figure2.output,
-        rules.draw_figure3.output,
+        tables_to_make,
+    log:
+        f"{RESULTS}/logs/figures.txt",
+    conda:
+        "../../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        tables=f"{RESULTS}/tables/",
+        folder=f"{RESULTS}/figures/",
+        posthoc_lipschitz=CONFIG["figures"]["posthoc_lipschitz"],
+    shell:
+        "for figure in figure1 figure2 figure3; do python -m lipscale draw $figure --tables {params.tables:q} "
+        "--folder {params.folder:q} --posthoc-lipschitz {params.posthoc_lipschitz}; done 2>&1 | tee {log:q}"

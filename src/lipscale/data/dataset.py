@@ -1,6 +1,5 @@
 """The prepared data set: uint8 images and labels of three splits, and a manifest that says where they come from."""
 
-import zipfile
 from functools import cached_property
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class Dataset:
             self.sha256: str = manifest["arrays_sha256"]
             if files.sha256(self.folder / "arrays.npz") != self.sha256:
                 raise LipscaleError(f"{self.folder}/arrays.npz differs from its manifest; remove both and prepare them anew")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise LipscaleError(f"{self.folder} holds no prepared data set: {error}") from None
 
     @cached_property

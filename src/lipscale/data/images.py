@@ -4,8 +4,9 @@ An archive is read as a stream and never unpacked onto the disk, so nothing in i
 that leave the archive and archives that unpack to more than a bound are refused all the same.
 """
 
+import gzip
 import io
-import os
+import lzma
 import stat
 import tarfile
 import warnings
@@ -13,8 +14,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -25,43 +26,53 @@ from lipscale.files import sha256
 from lipscale.progress import bar
 
 SPLITS = ("train", "test")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # no others: Pillow hands EPS to Ghostscript, for one
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".zip")
+COMPRESSION = {".tar": open, ".tar.gz": gzip.open, ".tgz": gzip.open, ".tar.xz": lzma.open, ".txz": lzma.open}
+ARCHIVES = (*COMPRESSION, ".zip")
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a folder or archive: its name relative to the top, and its bytes."""
+    """A file or folder (its name ends with a slash): its name relative to the top, and its bytes if it is an image."""
 
     name: str
-    content: bytes
+    content: bytes = b""
 
 
 def load(path: Path, image_size: int, channels: int, largest_unpacked_gib: float) -> Source:
     """All images below `path`, brought to (channels, image_size, image_size), with the classes of the training split.
 
-    A folder that merely wraps train/ and test/ is seen through. An image keeps its proportions: its shorter side is brought
-    to image_size and the middle is cut out. Transparency is dropped; 16-bit grey keeps its upper 8 bits.
+    A folder that merely wraps train/ and test/ is seen through; hidden files and __MACOSX are passed over. An image keeps its
+    proportions: its shorter side is brought to image_size and the middle is cut out. Transparency is dropped; 16-bit grey
+    keeps its upper 8 bits.
 
     Raises:
-        LipscaleError: in one sentence, naming the file or class: no such folder or archive, an unsafe or too large archive, a
-            corrupt image, an empty class, a class that is in test and not in train.
+        LipscaleError: in one sentence, naming the file or class: no such folder or archive, an unsafe, damaged or too large
+            archive, a corrupt image, an empty class, a class that is in test and not in train.
     """
     if not path.exists():
         raise LipscaleError(f"dataset.path {path} does not exist; allowed: a folder, or an archive ({', '.join(ARCHIVES)})")
-    members = _folder(path) if path.is_dir() else _archive(path, round(largest_unpacked_gib * GIB))
+    limit = round(largest_unpacked_gib * GIB)
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-    with bar(members, name=path.name, unit="file") as progress:
+    roots, left = set(), limit
+    with bar(_folder(path) if path.is_dir() else _archive(path, limit), name=path.name, unit="file") as progress:
         for member in progress:
             place = _place(member.name)
             if place is None:
                 continue
-            split, class_name, name = place
+            root, split, class_name, name = place
+            roots.add(root)
             images = found.setdefault((split, class_name), {})
             if name.lower().endswith(SUFFIXES):
                 images[name] = _pixels(member, image_size, channels, path)
+                left = _spend(left, images[name].nbytes, path, limit)
 
+    if len(roots) > 1:
+        raise LipscaleError(
+            f"{path} holds several image folders, {', '.join(sorted(roots))}; allowed: one train/ and one test/"
+        )
     classes = sorted(class_name for split, class_name in found if split == "train")
     if len(classes) < 2:
         raise LipscaleError(f"{path} holds {len(classes)} classes under train/; allowed: two or more folders of images")
@@ -94,15 +105,19 @@ def _split(found: dict, split: str, classes: list[str]) -> Split:
     return Split(np.stack(images), np.array(labels))
 
 
-def _place(name: str) -> tuple[str, str, str] | None:
-    """(split, class, file name) of a member, or None for what is not below a class; a class folder itself has no file name."""
+def _place(name: str) -> tuple[str, str, str, str] | None:
+    """(folder around train and test, split, class, file name) of a member, None for what is not below a class or hidden.
+
+    The file name of a class folder itself is empty.
+    """
     parts = PurePosixPath(name).parts
+    if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        return None
     for start in range(min(2, len(parts))):
         if parts[start] in SPLITS and len(parts) > start + 1:
-            _, class_name, *rest = parts[start:]
-            if class_name.startswith("."):
-                return None
-            return (parts[start], class_name, "/".join(rest)) if rest or name.endswith("/") else None
+            split, class_name, *rest = parts[start:]
+            root = "/".join(parts[:start]) or "."
+            return (root, split, class_name, "/".join(rest)) if rest or name.endswith("/") else None
     return None
 
 
@@ -111,20 +126,13 @@ def _pixels(member: Member, image_size: int, channels: int, path: Path) -> np.nd
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(member.content))
+            image = Image.open(io.BytesIO(member.content), formats=FORMATS)
             image.load()
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise LipscaleError(f"image {member.name} in {path} is corrupt ({' '.join(str(error).split())})") from None
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    image = image.convert("RGB" if channels == 3 else "L")
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        image = image.convert("RGB").convert("RGB" if channels == 3 else "L")
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise LipscaleError(f"image {member.name} in {path} is corrupt ({_line(error)})") from None
     if image.size != (image_size, image_size):
         image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(image_size, image_size, channels).transpose(2, 0, 1)
@@ -133,53 +141,67 @@ def _pixels(member: Member, image_size: int, channels: int, path: Path) -> np.nd
 def _folder(path: Path) -> Iterator[Member]:
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if file.is_symlink() and not file.resolve().is_relative_to(path.resolve()):
-            raise LipscaleError(f"{name} in {path} is a link that leads out of it; allowed: files and folders")
-        if file.is_dir():
-            yield Member(name + "/", b"")
-        elif file.is_file():
-            yield Member(name, file.read_bytes())
+        try:
+            if file.is_symlink() and not file.resolve(strict=True).is_relative_to(path.resolve()):
+                raise LipscaleError(f"{name} in {path} is a link that leads out of it; allowed: files and folders")
+            if file.is_dir():
+                yield Member(name + "/")
+            elif file.is_file():
+                yield Member(name, file.read_bytes() if _wanted(name) else b"")
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
+            raise LipscaleError(f"{name} in {path} cannot be read ({_line(error)})") from None
+
+
+def _wanted(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _archive(path: Path, limit: int) -> Iterator[Member]:
     name = path.name.lower()
+    if not name.endswith(ARCHIVES):
+        raise LipscaleError(f"dataset.path {path} is no archive that can be read; allowed: {', '.join(ARCHIVES)}")
     try:
-        if name.endswith(".zip"):
-            yield from _zip(path, limit)
-        elif name.endswith(ARCHIVES):
-            yield from _tar(path, limit)
-        else:
-            raise LipscaleError(f"dataset.path {path} is no archive that can be read; allowed: {', '.join(ARCHIVES)}")
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        LZMAError,
-        zlib.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-    ) as error:
-        raise LipscaleError(f"the archive {path} is corrupt or cut off ({' '.join(str(error).split())})") from None
+        yield from _zip(path, limit) if name.endswith(".zip") else _tar(path, limit)
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise LipscaleError(f"the archive {path} is corrupt or cut off ({_line(error)})") from None
+
+
+class _Bounded:
+    """A stream that refuses to give more than `limit` bytes, headers included, and remembers how it ended."""
+
+    def __init__(self, stream: BinaryIO, path: Path, limit: int):
+        self.stream, self.path, self.limit = stream, path, limit
+        self.left, self.tail = limit, b""
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.left = _spend(self.left, len(data), self.path, self.limit)
+        self.tail = (self.tail + data)[-2 * tarfile.BLOCKSIZE :]
+        return data
 
 
 def _tar(path: Path, limit: int) -> Iterator[Member]:
-    left = limit
-    with tarfile.open(path, "r|*") as archive:
-        for entry in archive:
-            _check_name(entry.name, path)
-            if not (entry.isfile() or entry.isdir()):
-                raise LipscaleError(f"{entry.name} in {path} is a link or a device; allowed: files and folders")
-            left = _spend(left, entry.size, path, limit)
-            if entry.isdir():
-                yield Member(entry.name + "/", b"")
-            else:
-                yield Member(entry.name, archive.extractfile(entry).read())
-        compressed = archive.fileobj.comptype != "tar"
-    if not compressed:  # tarfile takes a file that ends between two members for whole
-        with path.open("rb") as file:
-            file.seek(-2 * tarfile.BLOCKSIZE, os.SEEK_END)
-            if any(file.read()):
-                raise tarfile.ReadError("the two empty blocks at its end are missing")
+    """Members of a tar archive, read to its very end, where gzip and xz keep their checksums and tar two empty blocks."""
+    unpack = next(function for suffix, function in COMPRESSION.items() if path.name.lower().endswith(suffix))
+    with unpack(path, "rb") as raw:
+        stream = _Bounded(raw, path, limit)
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for entry in archive:
+                _check_name(entry.name, path)
+                if not (entry.isfile() or entry.isdir()) or entry.issparse():
+                    raise LipscaleError(f"{entry.name} in {path} is a link or a device; allowed: files and folders")
+                if entry.isdir():
+                    yield Member(entry.name + "/")
+                else:
+                    yield Member(entry.name, archive.extractfile(entry).read() if _wanted(entry.name) else b"")
+        while stream.read(2**20):
+            pass
+        if len(stream.tail) < 2 * tarfile.BLOCKSIZE or any(stream.tail):
+            raise tarfile.ReadError("the two empty blocks at its end are missing")
 
 
 def _zip(path: Path, limit: int) -> Iterator[Member]:
@@ -194,10 +216,10 @@ def _zip(path: Path, limit: int) -> Iterator[Member]:
                 raise LipscaleError(f"{entry.filename} in {path} is encrypted; allowed: archives without a password")
             left = _spend(left, entry.file_size, path, limit)
             if entry.is_dir():
-                yield Member(entry.filename, b"")
+                yield Member(entry.filename)
             else:
                 with archive.open(entry) as file:  # a header may lie about the size; what is read is bounded by it
-                    yield Member(entry.filename, file.read(entry.file_size))
+                    yield Member(entry.filename, file.read(entry.file_size) if _wanted(entry.filename) else b"")
 
 
 def _check_name(name: str, path: Path) -> None:

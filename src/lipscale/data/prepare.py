@@ -57,14 +57,17 @@ def take(split: Split, count: int, generator: np.random.Generator, key: str) -> 
     """(rest, taken): `count` images taken at random, each class in its proportion (largest remainders).
 
     Raises:
-        LipscaleError: fewer than one image of each class would remain; the message names the config's `key`.
+        LipscaleError: a class would be left without an image; the message names the config's `key`.
     """
     sizes = np.bincount(split.labels)
-    if count > len(split.labels) - len(sizes):
-        raise LipscaleError(f"{key} is {count}; allowed: at most {len(split.labels) - len(sizes)}, as training needs the rest")
     shares = count * sizes / sizes.sum()
     quotas = np.floor(shares).astype(int)
     quotas[np.argsort(quotas - shares, kind="stable")[: count - quotas.sum()]] += 1
+    if (quotas >= sizes).any():
+        raise LipscaleError(
+            f"{key} is {count} of {len(split.labels)}, which leaves class number {np.argmax(quotas >= sizes)} without images; "
+            "allowed: fewer"
+        )
     taken = np.concatenate(
         [generator.permutation(np.flatnonzero(split.labels == label))[:quota] for label, quota in enumerate(quotas)]
     )

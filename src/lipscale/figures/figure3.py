@@ -53,15 +53,15 @@ def draw(tables: Path, stem: Path) -> None:
 
 
 def points(runs: pd.DataFrame, epsilon: int) -> pd.DataFrame:
-    """A row per setting: mean and standard deviation over seeds of clean and robust accuracy (fractions), mean ECE.
+    """A row per setting: mean and standard deviation over seeds of clean and robust accuracy on the same images, mean ECE.
 
-    `pareto` is 1 for fixed-L settings that no other fixed L beats or equals in both accuracies.
+    `pareto` is 1 for fixed-L settings that no other fixed L beats in one accuracy without losing in the other.
     """
     table = (
         runs.groupby(["method", "initial_lipschitz"])
         .agg(
-            clean=("clean_accuracy", "mean"),
-            clean_deviation=("clean_accuracy", "std"),
+            clean=("evaluated_clean_accuracy", "mean"),
+            clean_deviation=("evaluated_clean_accuracy", "std"),
             robust=(f"robust_{epsilon}", "mean"),
             robust_deviation=(f"robust_{epsilon}", "std"),
             certified=(f"certified_{epsilon}", "mean"),

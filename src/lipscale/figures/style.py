@@ -62,8 +62,8 @@ def write(figure: Figure, numbers: pd.DataFrame, stem: Path) -> None:
 
 
 def short(value: float, _position: int | None = None) -> str:
-    """A number in as few digits as it takes, 0.01, 3, 100; also serves as a tick formatter."""
-    return f"{value:.3g}"
+    """A number in as few digits as it takes, 0.01, 3, 1000; also serves as a tick formatter."""
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def spread(table: pd.DataFrame, by: str | list[str], column: str, geometric: bool = False) -> pd.DataFrame:
