@@ -115,6 +115,20 @@ def test_checkpoint_of_other_settings_is_passed_over(unbroken, settings, digits,
     assert_same_run(tmp_path, unbroken)
 
 
+def test_damaged_checkpoint_is_passed_over(settings, digits, tmp_path, capsys):
+    run = training.Training(settings(), Dataset(digits), torch.device("cpu"))
+    path = tmp_path / training.CHECKPOINT
+    run.epoch()
+    run.save(path)
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"\x80\x04K\x01."):
+        path.write_bytes(content)
+        again = training.Training(settings(), Dataset(digits), torch.device("cpu"))
+        again.resume(path)
+        assert again.history == []
+        assert "cannot be read" in capsys.readouterr().out
+
+
 def test_fixed_is_the_same_loop_without_feedback(settings, digits):
     run = training.Training(settings("fixed"), Dataset(digits), torch.device("cpu"))
     rows = [run.epoch() for _ in range(2)]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, TINY, snakemake
+from conftest import ROOT, TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale import files
 from lipscale.certificate import certified_radii
@@ -112,6 +112,23 @@ def test_figures_are_there(results):
         assert Image.open(results / "figures" / f"{figure}.png").size[0] > 900
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 3
+
+
+def test_publishing_needs_one_commit(results, tmp_path):
+    """The tiny experiment runs outside a checkout, so its commit is unknown; with one, the page is written."""
+    arguments = ["publish", "--results", results, "--folder", tmp_path, "--command", "make figures"]
+    assert "come from unknown; allowed: one commit" in lipscale(*arguments, check=False).stderr
+    copied = tmp_path / "tiny"
+    shutil.copytree(results, copied)
+    table = pd.read_csv(copied / "tables" / "runs.csv").assign(commit="a" * 40)
+    table.to_csv(copied / "tables" / "runs.csv", index=False)
+    arguments[2] = copied
+    lipscale(*arguments)
+    page = (tmp_path / "README.md").read_text()
+    assert "`make figures`" in page
+    assert page.count("\n| LiST, L0 = ") == 2
+    assert page.count("\n| fixed L = ") == 2
+    assert (tmp_path / "figure1.png").exists()
 
 
 def test_logs_and_benchmarks_are_there(results):

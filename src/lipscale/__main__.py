@@ -96,6 +96,12 @@ def draw(options: argparse.Namespace) -> None:
     module.draw(options.tables, options.folder / options.figure, **extra)
 
 
+def publish(options: argparse.Namespace) -> None:
+    from lipscale.publish import publish
+
+    publish(options.results, options.folder, options.command)
+
+
 def read_yaml(path: str) -> object:
     """YAML from a file, or from standard input for `-`."""
     try:
@@ -166,6 +172,11 @@ def parser() -> argparse.ArgumentParser:
     add(step, "--tables")
     step.add_argument("--folder", required=True, type=Path, help="where FIGURE.pdf, .png and .csv are written")
     step.add_argument("--posthoc-lipschitz", type=float, help="figure1 only: the fixed L whose logits are divided by T")
+
+    step = verb(publish, "copy figures and the table of runs to where they are committed")
+    step.add_argument("--results", required=True, type=Path, help="results/EXPERIMENT")
+    step.add_argument("--folder", required=True, type=Path, help="results/published/EXPERIMENT")
+    step.add_argument("--command", required=True, help="the command that made the results, for the page")
     return top
 
 

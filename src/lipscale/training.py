@@ -5,6 +5,7 @@ same numbers. Randomness is a function of (seed, epoch) alone; there is no gener
 """
 
 import math
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -189,7 +190,11 @@ class Training:
         """Go on from a checkpoint of the same settings and data, if there is one; say so where one is passed over."""
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            print(f"{path} cannot be read ({' '.join(str(error).split())}); training starts anew", flush=True)
+            return
         expected = {"config_hash": config.digest(self.settings), "data_sha256": self.dataset.sha256}
         if any(state[key] != value for key, value in expected.items()):
             print(f"{path} is from other settings or data; training starts anew", flush=True)

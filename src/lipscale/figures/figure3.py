@@ -10,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lipscale.figures import style
 
 MARKERS = {"fixed": "o", "list": "D"}
+FONTS = {"fixed": "normal", "list": "italic"}
 
 
 def draw(tables: Path, stem: Path) -> None:
@@ -104,23 +106,23 @@ def _points(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> PathCollection
             lw=0.5,
             zorder=3,
         )
-    front = table[table["pareto"] == 1].sort_values("clean")
-    axes.step(100 * front["clean"], 100 * front["robust"], where="pre", color="black", lw=0.8, ls="--", zorder=1)
     axes.margins(0.12)
+    front = table[table["pareto"] == 1].sort_values("clean")
+    clean, robust = 100 * front["clean"].to_numpy(), 100 * front["robust"].to_numpy()
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    clean, robust = [left, *clean, clean[-1]], [robust[0], *robust, bottom]  # the front's ends run to the edges
+    axes.step(clean, robust, where="pre", color="black", lw=0.8, ls="--", zorder=1)
+    axes.set(xlim=(left, right), ylim=(bottom, top))
     return drawn
 
 
 def _labels(axes: Axes, table: pd.DataFrame) -> None:
     """L beside circles and L0, slanted, beside diamonds, moved apart so that they can be read."""
     clean, robust = 100 * table["clean"], 100 * table["robust"]
+    outline = [withStroke(linewidth=1.5, foreground="white")]
     texts = [
         axes.text(
-            x,
-            y,
-            style.short(row.initial_lipschitz),
-            fontsize=6.5,
-            style="italic" if row.method == "list" else "normal",
-            zorder=4,
+            x, y, style.short(row.initial_lipschitz), fontsize=6.5, style=FONTS[row.method], path_effects=outline, zorder=4
         )
         for x, y, row in zip(clean, robust, table.itertuples(), strict=True)
     ]

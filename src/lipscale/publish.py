@@ -1,0 +1,71 @@
+"""The part of an experiment's results that belongs into the repository: figures, the table of runs, and a page about them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from lipscale import files
+from lipscale.errors import LipscaleError
+from lipscale.figures.style import short
+
+FIGURES = [f"figure{number}.{suffix}" for number in (1, 2, 3) for suffix in ("png", "pdf", "csv")]
+
+
+def publish(results: Path, folder: Path, command: str) -> None:
+    """Copy figures and tables/runs.csv of a finished experiment to `folder`, and write its README.md.
+
+    Args:
+        results: results/<experiment>.
+        folder: results/published/<experiment>.
+        command: what made the results, for the page.
+
+    Raises:
+        LipscaleError: something is missing, or the runs are not from one commit without changes.
+    """
+    wanted = [*(results / "figures" / name for name in FIGURES), results / "tables" / "runs.csv"]
+    for path in wanted:
+        if not path.exists():
+            raise LipscaleError(f"{path} is missing; allowed: a finished experiment")
+    runs = pd.read_csv(results / "tables" / "runs.csv")
+    commits = runs["commit"].unique()
+    if len(commits) != 1 or len(commits[0]) != 40:
+        raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
+    provenance = files.read_json(results / "runs" / runs["run"][0] / "provenance.json")
+    jobs = [pd.read_csv(path, sep="\t")["s"].sum() for path in (results / "benchmarks").rglob("*.tsv")]
+    elapsed = (results / "figures" / "figure3.png").stat().st_mtime - (results / "data" / "manifest.json").stat().st_mtime
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in wanted:
+        shutil.copyfile(path, folder / path.name)
+    machine = provenance["machine"]
+    facts = {
+        "command": f"`{command}`",
+        "commit": f"`{commits[0]}`",
+        "machine": f"{machine['cores']} cores ({machine['processor']}), {machine['system']}, device {provenance['device']}",
+        "time": f"{elapsed:.0f} s from the first to the last file; {sum(jobs):.0f} s summed over {len(jobs)} jobs",
+        "data": f"`{json.dumps(files.read_json(results / 'data' / 'manifest.json')['source'])}`",
+        "attack": f"{runs['attack'][0]}; {runs['evaluated_images'][0]} test images evaluated per run",
+        "versions": ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
+    }
+    lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    lines += ["", "Mean over seeds, in brackets smallest and largest; the runs themselves are in [`runs.csv`](runs.csv).", ""]
+    files.write_text(folder / "README.md", "\n".join([*lines, *_summary(runs)]) + "\n")
+
+
+def _summary(runs: pd.DataFrame) -> list[str]:
+    """A Markdown table with a row per setting."""
+    percent = [name for name in runs if name.startswith(("certified_", "robust_"))]
+    columns = ["lipschitz", "temperature", "clean_accuracy", *percent, "ece", "ece_scaled"]
+    lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for (method, start), part in runs.groupby(["method", "initial_lipschitz"]):
+        cells = []
+        for name in columns:
+            factor, unit = (100, " %") if name in percent or name == "clean_accuracy" else (1, "")
+            mean, low, high = (short(factor * value) for value in (part[name].mean(), part[name].min(), part[name].max()))
+            cells.append(f"{mean}{unit}" + (f" ({low} to {high})" if low != high else ""))
+        label = f"LiST, L0 = {short(start)}" if method == "list" else f"fixed L = {short(start)}"
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return lines
