@@ -1,8 +1,10 @@
 """Data sets: what is prepared, and what is refused in a sentence."""
 
 import gzip
+import hashlib
 import io
 import os
+import pickle
 import stat
 import tarfile
 import zipfile
@@ -14,7 +16,7 @@ from PIL import Image
 
 from conftest import lipscale
 from lipscale import files
-from lipscale.data import images
+from lipscale.data import images, sources
 from lipscale.data.dataset import SPLITS, Dataset
 from lipscale.data.prepare import prepare, take
 from lipscale.data.sources import Split
@@ -115,8 +117,6 @@ def test_digits_are_all_there_and_split_by_seed(digits, tmp_path):
     assert dataset.image_shape == (1, 8, 8)
     assert dataset.mean == pytest.approx([dataset.images("train").mean() / 255], rel=1e-12)
     everything = np.concatenate([dataset.images(split) for split in SPLITS])
-    from lipscale.data import sources
-
     source = sources.digits()
     assert sorted(image.tobytes() for image in everything) == sorted(image.tobytes() for image in source.train.images)
     prepare(settings, tmp_path / "again")
@@ -365,6 +365,40 @@ def test_cifar_without_a_network_says_what_to_download(name, tmp_path, monkeypat
         LipscaleError, match=r"could not be had .*; download https://.*\.tar\.gz \(MD5 [0-9a-f]{32}\), put it into"
     ):
         prepare(settings, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("name", "kind", "classes"), [("cifar10", "CIFAR10", 10), ("cifar100", "CIFAR100", 100)])
+def test_cifar_files_are_read_by_torchvision(name, kind, classes, tmp_path, monkeypatch):
+    """Files of CIFAR's format with made-up pixels, under their own checksums, go through the real torchvision."""
+    from torchvision import datasets
+
+    cifar = getattr(datasets, kind)
+    generator = np.random.default_rng(0)
+    folder = tmp_path / cifar.base_folder
+    folder.mkdir()
+
+    def write(file: str, content: dict) -> str:
+        (folder / file).write_bytes(pickle.dumps(content))
+        return hashlib.md5((folder / file).read_bytes()).hexdigest()
+
+    pixels = {}
+    for attribute in ("train_list", "test_list"):
+        entries = []
+        for file, _ in getattr(cifar, attribute):
+            pixels[file] = generator.integers(0, 256, (2 * classes, 3072), dtype=np.uint8)
+            content = {"data": pixels[file], "labels": [*range(classes)] * 2, "fine_labels": [*range(classes)] * 2}
+            entries.append([file, write(file, content)])
+        monkeypatch.setattr(cifar, attribute, entries)
+    names = [f"class {label}" for label in range(classes)]
+    digest = write(cifar.meta["filename"], {cifar.meta["key"]: names})
+    monkeypatch.setattr(cifar, "meta", {**cifar.meta, "md5": digest})
+
+    source = sources.read({"name": name, "path": str(tmp_path)})
+    assert source.classes == names
+    first = cifar.train_list[0][0]
+    assert (source.train.images[:5] == pixels[first][:5].reshape(5, 3, 32, 32)).all()
+    assert source.train.labels[: classes + 1].tolist() == [*range(classes), 0]
+    assert len(source.test.labels) == 2 * classes
 
 
 def test_cifar_jpeg_archive(tmp_path):
