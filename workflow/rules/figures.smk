@@ -72,6 +72,8 @@ rule figures:
         tables_to_make,
     log:
         f"{RESULTS}/logs/figures.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures.tsv"
     conda:
         "../../envs/figures.yaml"
     threads: 1
