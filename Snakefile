@@ -25,3 +25,4 @@ rule all:
         rules.draw_figure1.output,
         rules.draw_figure2.output,
         rules.draw_figure3.output,
+        rules.judge.output,

@@ -107,6 +107,13 @@ def test_every_row_says_where_it_comes_from(runs):
     assert runs["commit"].str.fullmatch("unknown|[0-9a-f]{40}(-dirty)?").all()
 
 
+def test_claims_are_judged(results):
+    table = pd.read_csv(results / "tables" / "claims.csv", dtype={"claim": str})
+    assert table["claim"].tolist() == ["1a", "1b", "2", "3", "4", "5", "6a", "6b", "7"]
+    assert set(table["verdict"]) <= {"holds", "does not hold", "not decidable with these runs"}
+    assert (results / "tables" / "claims.md").read_text().count("\n") == 2 + len(table)
+
+
 def test_figures_are_there(results):
     for figure in ("figure1", "figure2", "figure3"):
         assert Image.open(results / "figures" / f"{figure}.png").size[0] > 900

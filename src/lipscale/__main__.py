@@ -11,6 +11,16 @@ from lipscale import __version__, config
 from lipscale.errors import LipscaleError
 
 
+ARGUMENTS = {  # that several verbs have
+    "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "folders of runs, results/EXPERIMENT/runs/RUN"},
+    "--data": {"required": True, "type": Path, "help": "folder of the prepared data set"},
+    "--device": {"default": "cpu", "choices": ["cpu", "cuda"], "help": "default: cpu"},
+    "--threads": {"default": 1, "type": int, "help": "CPU threads, default: 1"},
+    "--epsilons": {"required": True, "type": int, "nargs": "+", "help": "l2 budgets in 1/255 of the pixel range"},
+    "--tables": {"required": True, "type": Path, "help": "folder of the tables"},
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, or 1 with one sentence on stderr where the user can mend it."""
     options = parser().parse_args(arguments)
@@ -88,6 +98,12 @@ def tabulate(options: argparse.Namespace) -> None:
     tabulate(options.runs, options.epsilons, options.tables)
 
 
+def judge(options: argparse.Namespace) -> None:
+    from lipscale.claims import judge
+
+    judge(options.tables, options.epsilon, options.posthoc_lipschitz)
+
+
 def draw(options: argparse.Namespace) -> None:
     from importlib import import_module
 
@@ -121,27 +137,9 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=function)
         return added
 
-    def add(verb_parser: argparse.ArgumentParser, *names: str) -> None:
-        known = {
-            "runs": {
-                "nargs": "+",
-                "type": Path,
-                "metavar": "RUN",
-                "help": "folders of runs, results/EXPERIMENT/runs/RUN",
-            },
-            "--data": {"required": True, "type": Path, "help": "folder of the prepared data set"},
-            "--device": {"default": "cpu", "choices": ["cpu", "cuda"], "help": "default: cpu"},
-            "--threads": {"default": 1, "type": int, "help": "CPU threads, default: 1"},
-            "--epsilons": {
-                "required": True,
-                "type": int,
-                "nargs": "+",
-                "help": "l2 budgets in 1/255 of the pixel range",
-            },
-            "--tables": {"required": True, "type": Path, "help": "folder of the tables"},
-        }
+    def add(step: argparse.ArgumentParser, *names: str) -> None:
         for name in names:
-            verb_parser.add_argument(name, **known[name])
+            step.add_argument(name, **ARGUMENTS[name])
 
     step = verb(prepare, "make a data set ready: arrays, splits, manifest")
     step.add_argument("--settings", required=True, help="YAML file with the section `dataset` of a config; - for stdin")
@@ -166,6 +164,11 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--seed", default=0, type=int, help="of the choice of images and of the attack, default: 0")
 
     add(verb(tabulate, "join the files of all runs into tables"), "runs", "--epsilons", "--tables")
+
+    step = verb(judge, "give a verdict on each claim of the poster, from the tables")
+    add(step, "--tables")
+    step.add_argument("--epsilon", required=True, type=int, help="l2 budget of the claim on robustness, in 1/255")
+    step.add_argument("--posthoc-lipschitz", required=True, type=float, help="the fixed L whose logits are divided by T")
 
     step = verb(draw, "draw a figure from the tables")
     step.add_argument("figure", choices=["figure1", "figure2", "figure3"])

@@ -11,10 +11,11 @@ from lipscale.errors import LipscaleError
 from lipscale.figures.style import short
 
 FIGURES = [f"figure{number}.{suffix}" for number in (1, 2, 3) for suffix in ("png", "pdf", "csv")]
+TABLES = ["runs.csv", "claims.csv", "claims.md"]
 
 
 def publish(results: Path, folder: Path, command: str) -> None:
-    """Copy figures and tables/runs.csv of a finished experiment to `folder`, and write its README.md.
+    """Copy figures, runs.csv and claims of a finished experiment to `folder`, and write its README.md.
 
     Args:
         results: results/<experiment>.
@@ -24,7 +25,7 @@ def publish(results: Path, folder: Path, command: str) -> None:
     Raises:
         LipscaleError: something is missing, or the runs are not from one commit without changes.
     """
-    wanted = [*(results / "figures" / name for name in FIGURES), results / "tables" / "runs.csv"]
+    wanted = [*(results / "figures" / name for name in FIGURES), *(results / "tables" / name for name in TABLES)]
     for path in wanted:
         if not path.exists():
             raise LipscaleError(f"{path} is missing; allowed: a finished experiment")

@@ -146,3 +146,32 @@ rule tabulate:
     shell:
         "python -m lipscale tabulate {params.runs:q} --epsilons {params.epsilons} --tables {params.tables:q} "
         "2>&1 | tee {log:q}"
+
+
+rule judge:
+    input:
+        runs=rules.tabulate.output.runs,
+        history=rules.tabulate.output.history,
+        sweep=rules.tabulate.output.sweep,
+        code=str(Path(workflow.basedir) / "src" / "lipscale" / "claims.py"),
+    output:
+        table=f"{RESULTS}/tables/claims.csv",
+        page=report(f"{RESULTS}/tables/claims.md", caption="../report/claims.rst", category="Claims"),
+    log:
+        f"{RESULTS}/logs/judge.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/judge.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        tables=subpath(input.runs, parent=True),
+        epsilon=min(EVALUATION["epsilons"]),
+        posthoc_lipschitz=CONFIG["figures"]["posthoc_lipschitz"],
+    shell:
+        "python -m lipscale judge --tables {params.tables:q} --epsilon {params.epsilon} "
+        "--posthoc-lipschitz {params.posthoc_lipschitz} 2>&1 | tee {log:q}"
