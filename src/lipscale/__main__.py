@@ -10,7 +10,6 @@ import yaml
 from lipscale import __version__, config
 from lipscale.errors import LipscaleError
 
-
 ARGUMENTS = {  # that several verbs have
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "folders of runs, results/EXPERIMENT/runs/RUN"},
     "--data": {"required": True, "type": Path, "help": "folder of the prepared data set"},

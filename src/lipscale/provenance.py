@@ -34,6 +34,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, object]:
-    """Operating system, processor and number of cores that this process may use."""
+    """Operating system and C library, processor, and number of cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"system": platform.platform(), "processor": platform.machine(), "cores": cores}
+    system = " ".join(filter(None, (platform.system(), *platform.libc_ver())))
+    return {"system": system, "processor": platform.machine(), "cores": cores}
