@@ -148,7 +148,7 @@ def _survivors(
     attack.attacks_to_run = list(stages)
     targets = min(9, model(images[:1]).shape[1] - 1)
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
-    attack.square.perturb = torch.inference_mode()(attack.square.perturb)  # needs no gradients; a sixth less time
+    attack.square.perturb = torch.inference_mode()(attack.square.perturb)  # Square needs no gradients
     with _shown_stages(progress, epsilon):
         _, predictions = attack.run_standard_evaluation(images, labels, batch_size=len(labels))
     progress.update(end - progress.n)
