@@ -190,6 +190,26 @@ def test_crop_flip_shifts_and_flips():
     assert len(seen) == 18
 
 
-def test_epochs_are_shuffled_differently():
+def test_every_epoch_sees_every_image_once_in_a_new_order(settings, digits, monkeypatch):
+    run = training.Training(settings(), Dataset(digits), torch.device("cpu"))
+    run.labels = torch.arange(len(run.labels))  # so that the loss is told which images it gets
+    seen = []
+
+    def spy(logits, labels):
+        seen.append(labels)
+        return logits.square().mean()
+
+    monkeypatch.setattr(training, "cross_entropy", spy)
+    orders = []
+    for _ in range(2):
+        run._train_epoch(lambda: None)
+        run.history.append({})
+        orders.append(torch.cat(seen))
+        seen.clear()
+    assert all(order.sort().values.equal(run.labels) for order in orders)
+    assert (orders[0] != orders[1]).float().mean() > 0.9
+
+
+def test_seeds_and_epochs_have_nothing_in_common():
     assert len({training._mix(seed, epoch) for seed in range(30) for epoch in range(30)}) == 900
     assert np.log2(training._mix(0, 0)) < 63
