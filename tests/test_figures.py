@@ -21,7 +21,7 @@ def tables(tmp_path_factory) -> Path:
     """Tables of an imaginary experiment: three seeds, fixed L 1 and 10, L0 0.1 and 100."""
     folder = tmp_path_factory.mktemp("tables")
     generator = np.random.default_rng(0)
-    runs, history, sweep = [], [], []
+    runs, feedback, sweep = [], [], []
     for method, start in (("fixed", 1.0), ("fixed", 10.0), ("list", 0.1), ("list", 100.0)):
         for seed in range(3):
             key = {"run": f"{method}-{start:g}-seed{seed}", "method": method, "initial_lipschitz": start, "seed": seed}
@@ -30,14 +30,14 @@ def tables(tmp_path_factory) -> Path:
             names = ("evaluated_clean_accuracy", "ece", "robust_36", "certified_36")
             runs.append(key | {"lipschitz": end} | dict(zip(names, values, strict=True)))
             path = np.geomspace(start, end, 5)
-            history += [
-                key | {"epoch": i + 1, "lipschitz": a, "temperature": a / b, "next_lipschitz": b, "bounded": 0}
+            feedback += [
+                key | {"epochs": i + 1.0, "lipschitz": a, "temperature": a / b, "next_lipschitz": b, "bounded": 0}
                 for i, (a, b) in enumerate(pairwise(path))
             ]
             sweep += [
                 key | {"lipschitz": end, "temperature": t, "ece": abs(np.log(t)) / 10} for t in np.geomspace(1e-3, 1e3, 61)
             ]
-    for name, rows in (("runs", runs), ("history", history), ("sweep", sweep)):
+    for name, rows in (("runs", runs), ("feedback", feedback), ("sweep", sweep)):
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     return folder
 
@@ -87,16 +87,16 @@ def test_figure1_refuses_a_sweep_that_is_too_short(tables, tmp_path):
 
 
 def test_figure2_numbers(tables):
-    history = pd.read_csv(tables / "history.csv")
-    numbers = figure2.over_epochs(history[history["method"] == "list"])
-    last = numbers[(numbers["quantity"] == "lipschitz") & (numbers["epoch"] == 4) & (numbers["initial_lipschitz"] == 0.1)]
+    feedback = pd.read_csv(tables / "feedback.csv")
+    numbers = figure2.over_epochs(feedback[feedback["method"] == "list"])
+    last = numbers[(numbers["quantity"] == "lipschitz") & (numbers["epochs"] == 4) & (numbers["initial_lipschitz"] == 0.1)]
     assert last[["mean", "low", "high"]].iloc[0].tolist() == pytest.approx([(12 * 13 * 14) ** (1 / 3), 12, 14])
-    first = numbers[(numbers["quantity"] == "lipschitz") & (numbers["epoch"] == 0)]
+    first = numbers[(numbers["quantity"] == "lipschitz") & (numbers["epochs"] == 0)]
     assert first["mean"].tolist() == pytest.approx([0.1, 100.0])
 
 
 def test_figure2_draws_the_step_where_there_is_no_finite_temperature():
-    row = {"initial_lipschitz": 1.0, "epoch": 1, "lipschitz": 1.0, "next_lipschitz": 10.0, "bounded": 1}
+    row = {"run": "list-1-seed0", "initial_lipschitz": 1.0, "epochs": 1, "lipschitz": 1.0, "next_lipschitz": 10.0, "bounded": 1}
     for temperature in (0.0, np.inf):
         numbers = figure2.over_epochs(pd.DataFrame([row | {"temperature": temperature}]))
         assert numbers[numbers["quantity"] == "temperature"]["mean"].tolist() == pytest.approx([0.1])

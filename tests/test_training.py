@@ -50,6 +50,7 @@ def test_files_of_a_run(unbroken, settings):
     assert {path.name for path in unbroken.iterdir()} == {
         "config.yaml",
         "history.csv",
+        "feedback.csv",
         "model.safetensors",
         "provenance.json",
     }
@@ -202,7 +203,7 @@ def test_every_epoch_sees_every_image_once_in_a_new_order(settings, digits, monk
     monkeypatch.setattr(training, "cross_entropy", spy)
     orders = []
     for _ in range(2):
-        run._train_epoch(lambda: None)
+        run._train_steps(run.steps_per_epoch, (), float)
         run.history.append({})
         orders.append(torch.cat(seen))
         seen.clear()
@@ -213,3 +214,83 @@ def test_every_epoch_sees_every_image_once_in_a_new_order(settings, digits, monk
 def test_seeds_and_epochs_have_nothing_in_common():
     assert len({training._mix(seed, epoch) for seed in range(30) for epoch in range(30)}) == 900
     assert np.log2(training._mix(0, 0)) < 63
+
+
+def feedback_rows(folder: Path) -> list[dict[str, float]]:
+    return [{name: float(value) for name, value in row.items()} for row in files.read_rows(folder / "feedback.csv")]
+
+
+def test_plain_rule_measures_once_an_epoch(unbroken):
+    rows = feedback_rows(unbroken)
+    assert [row["epochs"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    for row, epoch in zip(rows, files.read_rows(unbroken / "history.csv"), strict=True):
+        assert (row["lipschitz"], row["next_lipschitz"]) == (float(epoch["lipschitz"]), float(epoch["next_lipschitz"]))
+
+
+def test_more_updates_are_the_same_rule_at_more_moments(settings, digits, tmp_path):
+    """Two rehearsals, whose 10 steps are an epoch here, with an update after 8; then two updates an epoch. Each is L / T*."""
+    training.train(settings(feedback={"rehearsals": 2, "updates_per_epoch": 2, "largest_step": 1e6}), Dataset(digits), tmp_path)
+    rows = feedback_rows(tmp_path)
+    moments = [-1.2, -0.2, *(half / 2 for half in range(1, 13))]
+    assert [row["epochs"] for row in rows] == pytest.approx(moments)
+    for row, following in itertools.pairwise(rows):
+        assert following["lipschitz"] == row["next_lipschitz"] == pytest.approx(row["lipschitz"] / row["temperature"])
+    assert not any(row["bounded"] for row in rows)
+
+
+def test_a_rehearsal_leaves_nothing_but_the_lipschitz_constant(settings, digits):
+    """Weights, Adam's state and the history are as before, and L comes out nearly the same from 0.1 and from 1000."""
+    ends = []
+    for start in (0.1, 1000.0):
+        run = settings(feedback={"rehearsals": 2, "largest_step": 1e6}, training={"divide_loss": True})
+        state = training.Training(run | {"initial_lipschitz": start}, Dataset(digits), torch.device("cpu"))
+        before = [parameter.clone() for parameter in state.network.parameters()]
+        state.rehearse()
+        assert all(map(torch.equal, before, state.network.parameters()))
+        assert not state.optimizer.state_dict()["state"]
+        assert not state.history
+        ends.append(state.network.lipschitz)
+    assert max(ends) / min(ends) < 1.5
+
+
+def test_dividing_the_loss_makes_steps_independent_of_a_past_lipschitz(settings, digits):
+    """Adam's mean of squared gradients then has the same size after an epoch at L = 1000 as after one at L = 10."""
+
+    def second_moment(start: float, divide_loss: bool) -> float:
+        run = settings(training={"divide_loss": divide_loss}) | {"initial_lipschitz": start, "method": "fixed"}
+        state = training.Training(run, Dataset(digits), torch.device("cpu"))
+        state.epoch()
+        # of the first layer's weights
+        return state.optimizer.state[next(state.network.layers.parameters())]["exp_avg_sq"].sum().sqrt().item()
+
+    divided, whole = (second_moment(1000.0, divide) / second_moment(10.0, divide) for divide in (True, False))
+    assert divided < 10 < 50 < whole
+
+
+def test_fixed_lipschitz_with_a_divided_loss_is_the_same_up_to_adams_epsilon(settings, digits):
+    """Adam's steps do not depend on a constant factor of the gradient."""
+    losses = [
+        training.Training(settings("fixed", training={"divide_loss": divide}), Dataset(digits), torch.device("cpu")).epoch()
+        for divide in (False, True)
+    ]
+    assert losses[0]["train_loss"] == pytest.approx(losses[1]["train_loss"], rel=1e-3)
+
+
+def test_unconstrained_run_is_trained_and_exported(settings, digits, tmp_path):
+    from lipscale import export
+
+    training.train(settings("unconstrained", runs={"unconstrained_learning_rate": 0.01}), Dataset(digits), tmp_path)
+    rows = files.read_rows(tmp_path / "history.csv")
+    assert {row["next_lipschitz"] for row in rows} == {"inf"}
+    assert float(rows[-1]["validation_accuracy"]) > 0.8
+    assert export.load(tmp_path / "model.safetensors").lipschitz == float("inf")
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compile": True}], ids=["bf16", "compile"])
+def test_faster_training_is_nearly_the_same_training(changes, settings, digits):
+    """Loss of the first epoch as in float32; L is enforced in any case, by exporting."""
+    losses = [
+        training.Training(settings(compute=compute), Dataset(digits), torch.device("cpu")).epoch()["train_loss"]
+        for compute in ({"precision": "float32", "compile": False}, changes)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # bf16 keeps eight bits

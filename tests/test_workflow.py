@@ -44,8 +44,8 @@ def test_every_run_has_its_row_and_its_files(results, runs):
     assert runs["run"].tolist() == expected
     for run in expected:
         assert {path.name for path in (results / "runs" / run).iterdir()} == {
-            "config.yaml", "history.csv", "model.safetensors", "provenance.json", "logits.npz", "calibration.json", "sweep.csv",
-            "radii.csv", "attack.csv", "attack.json", "images.csv",
+            "config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json", "logits.npz",
+            "calibration.json", "sweep.csv", "radii.csv", "attack.csv", "attack.json", "images.csv",
         }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ and it is the product of the sigma_k that is L_t) and "expansive alpha_k > 1 whi
 every alpha_k in (0, 1), so all sigma_k lie on the same side of 1). `unconfined` delivers the second.
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -61,3 +63,19 @@ class LipschitzBudget(nn.Module):
     def scales(self) -> torch.Tensor:
         """sigma_k = L ** alpha_k, float64, shape (layers,)."""
         return torch.exp(self._log_lipschitz * self.exponents())
+
+
+class Unlimited(nn.Module):
+    """No budget, for layers without a constraint: `lipschitz` is infinite, all scales are 1 and all exponents 0."""
+
+    lipschitz = math.inf
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.layers = layers
+
+    def exponents(self) -> torch.Tensor:
+        return torch.zeros(self.layers, dtype=torch.float64)
+
+    def scales(self) -> torch.Tensor:
+        return torch.ones(self.layers, dtype=torch.float64)

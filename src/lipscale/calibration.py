@@ -24,7 +24,9 @@ from lipscale.temperature import finite_temperature, fit_temperature, nll
 # scipy's default tolerances, which netcal takes, stop percents away from T* where nearly all images are right
 PATIENT = partial(minimize, options={"ftol": 1e-15, "gtol": 1e-10})
 LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
-SWEEP = np.geomspace(1e-5, 1e7, 241)  # values of L' = L / T for Figure 1's second curve, twenty a decade
+SWEEP = np.geomspace(
+    1e-5, 1e7, 241
+)  # values of L' = L / T for Figure 1's second curve, twenty a decade; of 1 / T where L is infinite
 
 
 def calibrate(folder: Path) -> None:
@@ -33,7 +35,7 @@ def calibrate(folder: Path) -> None:
     Raises:
         LipscaleError: netcal's temperature and ours differ by more than 1 %.
     """
-    arrays = read_logits(folder)
+    arrays, lipschitz = read_logits(folder), final_lipschitz(folder)
     logits, labels = torch.from_numpy(arrays["test_logits"]), torch.from_numpy(arrays["test_labels"])
     measured = fit_temperature(torch.from_numpy(arrays["validation_logits"]), torch.from_numpy(arrays["validation_labels"]))
     temperature = finite_temperature(measured)
@@ -60,7 +62,7 @@ def calibrate(folder: Path) -> None:
         ("temperature", "ece"),
         (
             {"temperature": float(t), "ece": netcal_ece(arrays["test_logits"], arrays["test_labels"], t)}
-            for t in final_lipschitz(folder) / SWEEP
+            for t in (lipschitz if np.isfinite(lipschitz) else 1.0) / SWEEP
         ),
     )
 

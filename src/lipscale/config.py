@@ -24,6 +24,11 @@ ONLY_FOR = {  # keys of `dataset` that mean something for these data sets alone
     "test_images": ("digits",),
 }
 LARGEST_NUMBER = 1e18
+CONVNETS = {  # sizes by name; `lipscale.networks` says why they are what they are
+    "small": {"patch": 4, "channels": [48, 96], "depth": 1, "widths": [256]},
+    "medium": {"patch": 1, "channels": [64, 128, 256], "depth": 2, "widths": [512]},
+    "large": {"patch": 1, "channels": [128, 256, 512], "depth": 4, "widths": [1024, 1024]},
+}
 IMAGEFOLDER_DEFAULTS = {"image_size": 32, "channels": 3, "largest_unpacked_gib": 4}
 
 
@@ -49,27 +54,34 @@ def check(config: object) -> dict:
 
 def runs(config: Mapping) -> Iterator[dict]:
     """The settings of each run, complete: what `train` gets and what `runs/<run>/config.yaml` holds."""
-    methods = {"list": "list_initial_lipschitz", "fixed": "fixed_lipschitz"}
-    for method, key in methods.items():
-        for lipschitz in config["runs"][key]:
+    starts = {
+        "list": config["runs"]["list_initial_lipschitz"],
+        "fixed": config["runs"]["fixed_lipschitz"],
+        "unconstrained": [None] if config["runs"]["unconstrained_learning_rate"] else [],
+    }
+    unconstrained = config["training"] | {"learning_rate": config["runs"]["unconstrained_learning_rate"]}
+    for method, values in starts.items():
+        for lipschitz in values:
             for seed in config["runs"]["seeds"]:
                 yield {
                     "run": f"{setting_name(method, lipschitz)}-seed{seed}",
                     "method": method,
-                    "initial_lipschitz": float(lipschitz),
+                    "initial_lipschitz": None if lipschitz is None else float(lipschitz),
                     "seed": seed,
                     "dataset": config["dataset"]["name"],
                     "network": config["network"],
-                    "training": config["training"],
+                    "training": unconstrained if method == "unconstrained" else config["training"],
                     "feedback": config["feedback"],
-                    "device": config["compute"]["device"],
-                    "threads": config["compute"]["threads"],
+                    **{key: config["compute"][key] for key in ("device", "threads", "precision", "compile")},
                 }
 
 
 def check_settings(settings: object) -> None:
     """Raises LipscaleError where `settings` is not what `runs` yields: a key is missing or unknown, or a section is wrong."""
-    keys = {"run", "method", "initial_lipschitz", "seed", "dataset", "network", "training", "feedback", "device", "threads"}
+    keys = {
+        "run", "method", "initial_lipschitz", "seed", "dataset", "network", "training", "feedback",
+        "device", "threads", "precision", "compile",
+    }  # fmt: skip
     if not isinstance(settings, Mapping) or set(settings) != keys:
         given = sorted(settings) if isinstance(settings, Mapping) else settings
         raise LipscaleError(f"the settings of a run are {given!r}; allowed: a mapping with the keys {', '.join(sorted(keys))}")
@@ -77,9 +89,9 @@ def check_settings(settings: object) -> None:
         _check_schema(settings[section], SCHEMA["properties"][section] | {"$defs": SCHEMA["$defs"]})
 
 
-def setting_name(method: str, lipschitz: float) -> str:
-    """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-10`."""
-    return f"{method}-{lipschitz:g}"
+def setting_name(method: str, lipschitz: float | None) -> str:
+    """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-10`, `unconstrained`."""
+    return method if lipschitz is None else f"{method}-{lipschitz:g}"
 
 
 def digest(settings: object) -> str:
@@ -190,17 +202,22 @@ def _check_dataset(dataset: dict) -> None:
 
 def _check_network(network: dict, dataset: dict) -> None:
     if network["architecture"] == "mlp":
-        if "channels" in network:
-            raise _wrong("network.channels", network["channels"], "nothing, as network.architecture is mlp")
+        for key in ("size", "channels", "depth", "patch"):
+            if key in network:
+                raise _wrong(f"network.{key}", network[key], "nothing, as network.architecture is mlp")
+        network.setdefault("widths", [])
         return
-    if "channels" not in network:
-        raise LipscaleError("config: network.channels is missing; the architecture convnet needs it")
+    for key, default in CONVNETS[network.pop("size", "medium")].items():
+        network.setdefault(key, default)
     side, stages = dataset.get("image_size") or IMAGE_SIDE[dataset["name"]], len(network["channels"])
+    if side % network["patch"]:
+        raise _wrong("network.patch", network["patch"], f"a divisor of the side of an image, {side} pixels")
+    side //= network["patch"]
     if side % 2**stages or side // 2 ** (stages - 1) < 3:
         raise _wrong(
             "network.channels",
             network["channels"],
-            f"as many stages as the side of an image, {side} pixels, can be halved, from 3 pixels or more, without remainder",
+            f"as many stages as the side of an image in patches, {side}, can be halved, from 3 or more, without remainder",
         )
 
 

@@ -80,7 +80,7 @@ class PlainNetwork(nn.Sequential):
 
 def export(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwork:
     """Freeze a network. Each weight is divided by a guaranteed bound on its norm, so that the product of all norms and
-    scales is at most `network.lipschitz`, also after rounding to float32.
+    scales is at most `network.lipschitz`, also after rounding to float32. A network without constraint stays as it is.
 
     Args:
         network: any LipschitzNetwork, on any device.
@@ -109,8 +109,12 @@ def export(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwor
                 f"export: layer {index} is {layer}; allowed: dense, and convolution with circular padding, square kernel and "
                 "stride, one group, no dilation"
             )
-        specification += [{**entry, "bias": layer.bias is not None}, {"layer": "scale", "scale": scale}]
-        tensors[f"{position}.weight"] = _within_unit_norm(layer.weight.detach(), entry, side)
+        specification.append({**entry, "bias": layer.bias is not None})
+        weight = layer.weight.detach()
+        if math.isfinite(network.lipschitz):
+            specification.append({"layer": "scale", "scale": scale})
+            weight = _within_unit_norm(weight, entry, side)
+        tensors[f"{position}.weight"] = weight
         if layer.bias is not None:
             tensors[f"{position}.bias"] = layer.bias
         if entry["layer"] == "conv":
@@ -133,6 +137,8 @@ def _is_supported_conv(layer: nn.Module) -> bool:
 def _scales_within(network: LipschitzNetwork) -> list[float]:
     """The scales sigma_k, the last one lowered by as many units in the last place as keep their exact product at most L."""
     scales = network.budget.scales().tolist()
+    if not math.isfinite(network.lipschitz):
+        return scales
     lipschitz = Fraction(network.lipschitz)
     while math.prod(map(Fraction, scales)) > lipschitz:
         scales[-1] = math.nextafter(scales[-1], 0.0)

@@ -10,14 +10,21 @@ for soundness, since exporting measures each norm and divides by it.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from orthogonium.layers import AdaptiveOrthoConv2d, MaxMin, OrthoLinear
 from orthogonium.reparametrizers import CHOLESKY_STABLE_ORTHO_PARAMS
 from torch import nn
 
-from lipscale.budget import LipschitzBudget
+from lipscale.budget import LipschitzBudget, Unlimited
+
+ORTHOGONAL = {
+    "dense": partial(OrthoLinear, ortho_params=CHOLESKY_STABLE_ORTHO_PARAMS),
+    "conv": partial(AdaptiveOrthoConv2d, ortho_params=CHOLESKY_STABLE_ORTHO_PARAMS),
+}
+UNCONSTRAINED = {"dense": nn.Linear, "conv": nn.Conv2d}
 
 
 class LipschitzNetwork(nn.Module):
@@ -26,12 +33,12 @@ class LipschitzNetwork(nn.Module):
     While training, that is true as far as the layers are orthogonal, some 1e-5; `lipscale.export` makes it a guarantee.
 
     Args:
-        layers: g_1 ... g_n, each 1-Lipschitz; dense layers follow convolutions.
+        layers: g_1 ... g_n, each 1-Lipschitz unless the budget is Unlimited; dense layers follow convolutions.
         mean: what images are centred with, one value per channel, pixels in [0, 1].
         budget: shares L among the layers.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], mean: Sequence[float], budget: LipschitzBudget):
+    def __init__(self, layers: Sequence[nn.Module], mean: Sequence[float], budget: LipschitzBudget | Unlimited):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.activation = MaxMin()
@@ -40,7 +47,7 @@ class LipschitzNetwork(nn.Module):
 
     @property
     def lipschitz(self) -> float:
-        """L; setting it rescales all layers."""
+        """L; setting it rescales all layers. Infinite where there is no constraint."""
         return self.budget.lipschitz
 
     @lipschitz.setter
@@ -60,32 +67,31 @@ class LipschitzNetwork(nn.Module):
         return hidden
 
 
-def dense_layers(features: int, widths: Sequence[int], classes: int, bias: bool) -> list[nn.Module]:
-    """Orthogonal dense layers from `features` through `widths` to `classes`."""
-    sizes = [features, *widths, classes]
-    return [
-        OrthoLinear(before, after, bias=bias, ortho_params=CHOLESKY_STABLE_ORTHO_PARAMS)
-        for before, after in itertools.pairwise(sizes)
-    ]
+def dense_layers(
+    features: int, widths: Sequence[int], classes: int, bias: bool, dense: Callable[..., nn.Module]
+) -> list[nn.Module]:
+    """Dense layers, made by `dense`, from `features` through `widths` to `classes`."""
+    return [dense(before, after, bias=bias) for before, after in itertools.pairwise([features, *widths, classes])]
 
 
-def conv_layers(channels: Sequence[int], in_channels: int, bias: bool) -> list[nn.Module]:
-    """For each entry of `channels` an orthogonal 3x3 convolution and a 2x2 one with stride 2, circular padding."""
+def conv_layers(
+    channels: Sequence[int], depth: int, patch: int, in_channels: int, bias: bool, conv: Callable[..., nn.Module]
+) -> list[nn.Module]:
+    """Circular convolutions, made by `conv`: one of non-overlapping patches where `patch` is above 1; then for each entry of
+    `channels` as many 3x3 ones as `depth` says and a 2x2 one with stride 2."""
+    first = [(channels[0], patch, patch, 0)] if patch > 1 else []
+    stages = [[(width, 3, 1, 1)] * depth + [(width, 2, 2, 0)] for width in channels]
     layers = []
-    for out_channels in channels:
-        for kernel_size, stride, padding in ((3, 1, 1), (2, 2, 0)):
-            layers.append(
-                AdaptiveOrthoConv2d(
-                    in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias,
-                    padding_mode="circular", ortho_params=CHOLESKY_STABLE_ORTHO_PARAMS,
-                )
-            )  # fmt: skip
-            in_channels = out_channels
+    for out_channels, kernel_size, stride, padding in itertools.chain(first, *stages):
+        layers.append(
+            conv(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias, padding_mode="circular")
+        )
+        in_channels = out_channels
     return layers
 
 
 def build_network(
-    settings: Mapping, image_shape: Sequence[int], classes: int, mean: Sequence[float], lipschitz: float
+    settings: Mapping, image_shape: Sequence[int], classes: int, mean: Sequence[float], lipschitz: float | None
 ) -> LipschitzNetwork:
     """The network that the section `network` of a config describes, with random weights.
 
@@ -94,13 +100,18 @@ def build_network(
         image_shape: (channels, height, width).
         classes: number of logits.
         mean: of the training split, one value per channel, pixels in [0, 1].
-        lipschitz: the first L.
+        lipschitz: the first L; None for the same layers without any constraint.
     """
+    kinds = UNCONSTRAINED if lipschitz is None else ORTHOGONAL
     channels, height, width = image_shape
     layers = []
     if settings["architecture"] == "convnet":
-        layers = conv_layers(settings["channels"], channels, settings["bias"])
-        stages = len(settings["channels"])
-        channels, height, width = settings["channels"][-1], height // 2**stages, width // 2**stages
-    layers += dense_layers(channels * height * width, settings["widths"], classes, settings["bias"])
-    return LipschitzNetwork(layers, mean, LipschitzBudget(len(layers), lipschitz, settings["allocation"]))
+        layers = conv_layers(
+            settings["channels"], settings["depth"], settings["patch"], channels, settings["bias"], kinds["conv"]
+        )
+        shrink = settings["patch"] * 2 ** len(settings["channels"])
+        channels, height, width = settings["channels"][-1], height // shrink, width // shrink
+    layers += dense_layers(channels * height * width, settings["widths"], classes, settings["bias"], kinds["dense"])
+    free, count = lipschitz is None, len(layers)
+    budget = Unlimited(count) if free else LipschitzBudget(count, lipschitz, settings["allocation"])
+    return LipschitzNetwork(layers, mean, budget)

@@ -1,4 +1,4 @@
-"""The part of an experiment's results that belongs into the repository: figures, the table of runs, and a page about them."""
+"""The part of an experiment's results that belongs into the repository: figures, tables, attacked images, a page on them."""
 
 import json
 import shutil
@@ -15,7 +15,9 @@ TABLES = ["runs.csv", "claims.csv", "claims.md"]
 
 
 def publish(results: Path, folder: Path, command: str) -> None:
-    """Copy figures, runs.csv and claims of a finished experiment to `folder`, and write its README.md.
+    """Copy figures, runs.csv and claims of a finished experiment to `folder`; write images.csv.gz and README.md there.
+
+    images.csv.gz has the rows of all runs' images.csv of those test images that AutoAttack was run on.
 
     Args:
         results: results/<experiment>.
@@ -40,12 +42,22 @@ def publish(results: Path, folder: Path, command: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
+    parts = [pd.read_csv(results / "runs" / run / "images.csv").assign(run=run) for run in runs["run"]]
+    images = pd.concat(parts).dropna(subset=[name for name in runs if name.startswith("robust_")])
+    images = images[["run", *images.columns.drop("run")]].convert_dtypes()
+    with files.atomic(folder / "images.csv.gz") as temporary:
+        images.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
     machine = provenance["machine"]
+    trained = runs[runs["method"] == "list"]
+    share = 100 * trained["feedback_seconds"] / trained["train_seconds"]
+    audits = {name.removeprefix("audited_"): int(runs[name].sum()) for name in runs if name.startswith("audited_")}
     facts = {
         "command": f"`{command}`",
         "commit": f"`{commits[0]}`",
         "machine": f"{machine['cores']} cores ({machine['processor']}), {machine['system']}, device {provenance['device']}",
         "time": f"{elapsed:.0f} s from the first to the last file; {sum(jobs):.0f} s summed over {len(jobs)} jobs",
+        "feedback": f"{share.mean():.1f} % of the time of LiST's training ({share.min():.1f} to {share.max():.1f} %)",
+        "audit": f"certified images attacked all the same, all runs: {_listed(audits)}; none was broken",
         "data": f"`{json.dumps(files.read_json(results / 'data' / 'manifest.json')['source'])}`",
         "attack": f"{runs['attack'][0]}; {runs['evaluated_images'][0]} test images evaluated per run",
         "versions": ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
@@ -54,6 +66,10 @@ def publish(results: Path, folder: Path, command: str) -> None:
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     lines += ["", "Mean over seeds, in brackets smallest and largest; the runs themselves are in [`runs.csv`](runs.csv).", ""]
     files.write_text(folder / "README.md", "\n".join([*lines, *_summary(runs)]) + "\n")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} at {epsilon}/255" for epsilon, count in counts.items())
 
 
 def _summary(runs: pd.DataFrame) -> list[str]:
@@ -67,6 +83,6 @@ def _summary(runs: pd.DataFrame) -> list[str]:
             factor, unit = (100, " %") if name in percent or name == "clean_accuracy" else (1, "")
             mean, low, high = (short(factor * value) for value in (part[name].mean(), part[name].min(), part[name].max()))
             cells.append(f"{mean}{unit}" + (f" ({low} to {high})" if low != high else ""))
-        label = f"LiST, L0 = {short(start)}" if method == "list" else f"fixed L = {short(start)}"
+        label = {"list": f"LiST, L0 = {short(start)}", "fixed": f"fixed L = {short(start)}"}.get(method, "no constraint")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return lines

@@ -3,9 +3,11 @@
 images.csv   per run: a row per test image, with its radius and whether AutoAttack broke it
 runs.csv     a row per run
 history.csv  a row per run and epoch
+feedback.csv a row per run and measurement of T*
 sweep.csv    a row per run and post-hoc temperature
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def tabulate(folders: Sequence[Path], epsilons: Sequence[int], tables: Path) -> 
     Raises:
         LipscaleError: the order certified <= robust <= clean is broken for some image, which a sound certificate rules out.
     """
-    runs, histories, sweeps = [], [], []
+    runs, parts = [], {"history": [], "feedback": [], "sweep": []}
     for folder in folders:
         images = join_images(folder)
         check_order(images, epsilons, folder.name)
@@ -32,11 +34,12 @@ def tabulate(folders: Sequence[Path], epsilons: Sequence[int], tables: Path) -> 
         row = run_row(folder, images, epsilons)
         runs.append(row)
         key = {name: row[name] for name in KEY}
-        histories.append(pd.read_csv(folder / "history.csv").assign(**key))
-        sweeps.append(pd.read_csv(folder / "sweep.csv").assign(**key, lipschitz=row["lipschitz"]))
+        for name, tables_of_runs in parts.items():
+            tables_of_runs.append(pd.read_csv(folder / f"{name}.csv").assign(**key))
+        parts["sweep"][-1]["lipschitz"] = row["lipschitz"]
     _write(pd.DataFrame(runs), tables / "runs.csv")
-    for name, parts in (("history", histories), ("sweep", sweeps)):
-        table = pd.concat(parts)
+    for name, tables_of_runs in parts.items():
+        table = pd.concat(tables_of_runs)
         _write(table[[*KEY, *(column for column in table if column not in KEY)]], tables / f"{name}.csv")
 
 
@@ -75,7 +78,7 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
     row = {
         "run": settings["run"],
         "method": settings["method"],
-        "initial_lipschitz": settings["initial_lipschitz"],
+        "initial_lipschitz": math.inf if settings["initial_lipschitz"] is None else settings["initial_lipschitz"],
         "seed": settings["seed"],
         "lipschitz": final_lipschitz(folder),
         "temperature": calibration["temperature"],
@@ -97,6 +100,7 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
     return row | {
         "attack": attack["attack"],
         "train_seconds": provenance["seconds"],
+        "feedback_seconds": provenance["feedback_seconds"],
         "attack_seconds": attack["seconds"],
         "device": provenance["device"],
         "config_hash": provenance["config_hash"],

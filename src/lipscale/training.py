@@ -4,15 +4,18 @@ After each epoch the whole state is saved, so that a run killed at any moment go
 same numbers. Randomness is a function of (seed, epoch) alone; there is no generator whose state would have to be saved.
 """
 
+import copy
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
+from torch import nn
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils import parametrize
 
@@ -31,6 +34,7 @@ HISTORY = (
     "validation_accuracy", "validation_ece",
 )  # fmt: skip
 EVALUATION_BATCH = 1000
+REHEARSAL_STEPS = (8, 16, 32, 64)  # after which a rehearsal updates L
 
 
 def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
@@ -39,7 +43,8 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
     Args:
         settings: one of `config.runs`.
         dataset: the prepared data set.
-        folder: gets config.yaml, history.csv, model.safetensors and provenance.json; while training, checkpoint.pt.
+        folder: gets config.yaml, history.csv, feedback.csv, model.safetensors and provenance.json; while training,
+            checkpoint.pt.
 
     Raises:
         LipscaleError: the loss is no longer finite, or the device is missing.
@@ -53,6 +58,8 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
     training.resume(folder / CHECKPOINT)
     epochs, steps = settings["training"]["epochs"], training.steps_per_epoch
     name, done = settings["run"], len(training.history) * steps
+    if not training.history:
+        training.rehearse()
     with bar(name=name, total=epochs * steps, initial=done, unit="step") as progress:
         while len(training.history) < epochs:
             row = training.epoch(after_step=progress.update)
@@ -61,6 +68,7 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
             describe(progress, f"epoch {row['epoch']}/{epochs}, {values}")
 
     files.write_rows(folder / "history.csv", list(training.history[0]), training.history)
+    files.write_rows(folder / "feedback.csv", list(training.measurements[0]), training.measurements)
     export.save(export.export(training.network, dataset.image_shape), folder / "model.safetensors")
     files.write_json(
         folder / "provenance.json",
@@ -72,6 +80,7 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
             "commit": provenance.commit(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "seconds": sum(row["seconds"] for row in training.history),
+            "feedback_seconds": sum(row["seconds"] for row in training.measurements),
             "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
             "machine": provenance.machine(),
             "versions": provenance.versions(),
@@ -99,9 +108,12 @@ class Training:
         self.network: LipschitzNetwork = build_network(
             settings["network"], dataset.image_shape, dataset.classes, dataset.mean, settings["initial_lipschitz"]
         ).to(device)
+        self.forward = torch.compile(self.network) if settings["compile"] else self.network
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings["training"]["learning_rate"])
-        self.feedback = LipschitzFeedback(**settings["feedback"])
-        self.history: list[dict] = []
+        bounds = {key: value for key, value in settings["feedback"].items() if key not in ("rehearsals", "updates_per_epoch")}
+        self.feedback = LipschitzFeedback(**bounds)
+        self.history: list[dict] = []  # a row per epoch
+        self.measurements: list[dict] = []  # a row per measurement of T*
 
     @property
     def steps_per_epoch(self) -> int:
@@ -110,27 +122,13 @@ class Training:
     def epoch(self, after_step: Callable[[], object] = lambda: None) -> dict:
         """Train for one epoch, measure T*, set the next L (LiST only); returns the new row of the history."""
         start = time.perf_counter()
-        try:
-            loss = self._train_epoch(after_step)
-        except torch.linalg.LinAlgError:  # what orthogonalisation makes of weights that are no longer finite
-            loss = math.nan
-        if not math.isfinite(loss):
-            raise LipscaleError(
-                f"run {self.settings['run']}: the training loss became {loss} in epoch {len(self.history) + 1} at "
-                f"L = {self.network.lipschitz:g}; a smaller training.learning_rate may help"
-            )
-        logits = self.validation_logits()
-        lipschitz = self.network.lipschitz
-        if self.settings["method"] == "list":
-            update = self.feedback.update(lipschitz, logits, self.validation_labels)
-        else:
-            update = Update(fit_temperature(logits, self.validation_labels), lipschitz, bounded=False)
-        exponents = self.network.budget.exponents().tolist()
-        self.network.lipschitz = update.next_lipschitz
-
+        done, steps = len(self.history), self.steps_per_epoch
+        loss = self._train_steps(steps, self._update_steps(), lambda step: done + step / steps, after_step)
+        lipschitz, exponents = self.network.lipschitz, self.network.budget.exponents().tolist()
+        logits, update = self.measure(epochs=done + 1)
         numbers, labels = logits.cpu().numpy(), self.validation_labels.cpu().numpy()
         values = (
-            len(self.history) + 1, lipschitz, update.temperature, update.next_lipschitz, int(update.bounded), loss,
+            done + 1, lipschitz, update.temperature, update.next_lipschitz, int(update.bounded), loss,
             nll(logits, self.validation_labels), accuracy(numbers, labels),
             expected_calibration_error(probabilities(numbers), labels),
         )  # fmt: skip
@@ -139,25 +137,85 @@ class Training:
         self.history.append(row | {"seconds": time.perf_counter() - start})
         return self.history[-1]
 
-    def _train_epoch(self, after_step: Callable[[], object]) -> float:
-        """One pass over the training split; returns the mean loss."""
-        self.network.train()
+    def measure(self, epochs: float) -> tuple[torch.Tensor, Update]:
+        """Validation logits and their T* after so many epochs; LiST then sets the next L."""
+        start = time.perf_counter()
+        logits, lipschitz = self.validation_logits(), self.network.lipschitz
+        if self.settings["method"] == "list":
+            update = self.feedback.update(lipschitz, logits, self.validation_labels)
+            self.network.lipschitz = update.next_lipschitz
+        else:
+            update = Update(fit_temperature(logits, self.validation_labels), lipschitz, bounded=False)
+        row = {"epochs": epochs, "lipschitz": lipschitz, **asdict(update)} | {"bounded": int(update.bounded)}
+        self.measurements.append(row | {"seconds": time.perf_counter() - start})
+        return logits, update
+
+    def rehearse(self) -> None:
+        """Move from L0 to an L that fits the initial weights, if so configured, so that L0 does not shape the weights.
+
+        A rehearsal trains the first 64 steps with an update after 8, 16, 32 and 64 of them (earlier, a network has learned
+        nothing that T* could measure), and then goes back to the initial weights with the L that it has found. The L after a
+        rehearsal depends much less on the L before it.
+        """
+        steps = min(REHEARSAL_STEPS[-1], self.steps_per_epoch)
+        count = self.settings["feedback"]["rehearsals"] if self.settings["method"] == "list" else 0
+        network, optimizer = copy.deepcopy((self.network.state_dict(), self.optimizer.state_dict()))
+        for number in range(count):
+            self._train_steps(steps, REHEARSAL_STEPS, lambda step, first=number - count: first + step / steps)
+            lipschitz = self.network.lipschitz
+            self.network.load_state_dict(network)
+            self.optimizer.load_state_dict(copy.deepcopy(optimizer))
+            self.network.lipschitz = lipschitz
+
+    def _update_steps(self) -> set[int]:
+        """The steps of an epoch after which LiST updates L, besides the end of the epoch."""
+        number = self.settings["feedback"]["updates_per_epoch"] if self.settings["method"] == "list" else 1
+        return {round(self.steps_per_epoch * part / number) for part in range(1, number)}
+
+    def _train_steps(
+        self,
+        steps: int,
+        update_after: Collection[int],
+        epochs: Callable[[int], float],
+        after_step: Callable[[], object] = lambda: None,
+    ) -> float:
+        """The first steps of an epoch, with updates of L after some of them; returns the mean loss.
+
+        Args:
+            epochs: the time after so many steps, for the record of updates.
+
+        Raises:
+            LipscaleError: the loss is no longer finite.
+        """
+        divide = self.settings["training"]["divide_loss"] and self.settings["method"] != "unconstrained"
         generator = torch.Generator().manual_seed(_mix(self.settings["seed"], len(self.history)))
         batches = torch.randperm(len(self.labels), generator=generator).to(self.device)
-        batches = batches.split(self.settings["training"]["batch_size"])
+        batches = batches.split(self.settings["training"]["batch_size"])[:steps]
         total = torch.zeros((), device=self.device)
-        for step, batch in enumerate(batches):
-            images = self.images[batch].float() / 255
-            if self.settings["training"]["augmentation"] == "crop-flip":
-                images = crop_flip(images, generator)
-            self._set_learning_rate((len(self.history) + step / len(batches)) / self.settings["training"]["epochs"])
-            loss = cross_entropy(self.network(images), self.labels[batch])
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            total += loss.detach() * len(batch)
-            after_step()
-        return total.item() / len(self.labels)
+        try:
+            for step, batch in enumerate(batches):
+                images = self.images[batch].float() / 255
+                if self.settings["training"]["augmentation"] == "crop-flip":
+                    images = crop_flip(images, generator)
+                self._set_learning_rate((len(self.history) + step / self.steps_per_epoch) / self.settings["training"]["epochs"])
+                self.network.train()
+                loss = cross_entropy(fast_logits(self.forward, images, self.settings["precision"]), self.labels[batch])
+                self.optimizer.zero_grad()
+                (loss / self.network.lipschitz if divide else loss).backward()
+                self.optimizer.step()
+                total += loss.detach() * len(batch)
+                if step + 1 in update_after:
+                    self.measure(epochs(step + 1))
+                after_step()
+            mean = total.item() / sum(map(len, batches))
+        except torch.linalg.LinAlgError:  # what orthogonalisation makes of weights that are no longer finite
+            mean = math.nan
+        if not math.isfinite(mean):
+            raise LipscaleError(
+                f"run {self.settings['run']}: the training loss became {mean} in epoch {len(self.history) + 1} at "
+                f"L = {self.network.lipschitz:g}; a smaller training.learning_rate may help"
+            )
+        return mean
 
     def _set_learning_rate(self, progress: float) -> None:
         """A half cosine from the configured rate to 0 (Loshchilov and Hutter, ICLR 2017, without restarts)."""
@@ -182,6 +240,7 @@ class Training:
                     "network": self.network.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "history": self.history,
+                    "measurements": self.measurements,
                 },
                 temporary,
             )
@@ -201,7 +260,25 @@ class Training:
             return
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
+        self.history, self.measurements = state["history"], state["measurements"]
+
+
+def fast_logits(network: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
+    """Logits for training, float32. Weights are always made orthogonal in float32, as Cholesky factors fail in bf16.
+
+    Args:
+        network: its modules may have parametrized weights.
+        images: (B, C, H, W).
+        precision: of the passes through the layers, float32 or bf16.
+    """
+    if precision == "float32":
+        return network(images)
+    with parametrize.cached():
+        for module in network.modules():
+            if parametrize.is_parametrized(module):
+                module.weight  # noqa: B018 (computed here, outside autocast, and kept until the end of the block)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return network(images).float()
 
 
 def _mix(seed: int, epoch: int) -> int:

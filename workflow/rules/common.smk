@@ -1,6 +1,7 @@
 """The checked config, and what all rules share."""
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -25,7 +26,10 @@ except LipscaleError as error:
 
 # The rules run this checkout's lipscale, in whatever environment they are. Braces are doubled as Snakemake formats the prefix.
 SOURCES = shlex.quote(str(Path(workflow.basedir) / "src")).replace("{", "{{").replace("}", "}}")
-shell.prefix(f"export PYTHONPATH={SOURCES}; ")
+# glibc gives large blocks back to the system after each use, and on a CPU a third of a step went into getting them again. A user's
+# own setting stays.
+MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
+shell.prefix(f'export PYTHONPATH={SOURCES}; export GLIBC_TUNABLES="${{{{GLIBC_TUNABLES:-{MALLOC}}}}}"; ')
 
 RESULTS = f"results/{CONFIG['experiment']}"
 DATA = f"{RESULTS}/data"
@@ -34,6 +38,7 @@ RUN_FOLDERS = [f"{RESULTS}/runs/{settings['run']}" for settings in RUNS]
 EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
 GPU = int(COMPUTE["device"] == "cuda")
+GPU_SHARE = GPU * math.ceil(100 / COMPUTE["jobs_per_gpu"])  # in percent
 FIGURE_CODE = Path(workflow.basedir) / "src" / "lipscale" / "figures"
 STYLE = str(FIGURE_CODE / "style.py")
 
@@ -45,7 +50,7 @@ LIGHT_JOB = "all" if PACKED else HEAVY_JOB
 
 
 wildcard_constraints:
-    setting=r"(list|fixed)-[0-9.e+-]+",
+    setting=r"(list|fixed)-[0-9.e+-]+|unconstrained",
     seed=r"[0-9]+",
 
 
@@ -93,5 +98,5 @@ def drawn(name):
 
 def tables_to_make(wildcards):
     """Nothing if the tables are there: `snakemake figures` then redraws from them as they are, and computes nothing else."""
-    tables = [f"{RESULTS}/tables/{name}.csv" for name in ("runs", "history", "sweep")]
+    tables = [f"{RESULTS}/tables/{name}.csv" for name in ("runs", "history", "feedback", "sweep")]
     return [] if all(Path(table).exists() for table in tables) else tables

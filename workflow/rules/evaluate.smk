@@ -16,6 +16,7 @@ rule predict:
         mem_mb=COMPUTE["mem_mb"],
         runtime=30,
         gpu=GPU,
+        gpu_share=GPU_SHARE,
     params:
         data=subpath(input.manifest, parent=True),
         device=COMPUTE["device"],
@@ -91,6 +92,7 @@ rule attack:
         mem_mb=COMPUTE["mem_mb"],
         runtime=COMPUTE["attack_runtime"],
         gpu=GPU,
+        gpu_share=GPU_SHARE,
     params:
         data=subpath(input.manifest, parent=True),
         device=COMPUTE["device"],
@@ -115,6 +117,7 @@ rule tabulate:
             name=[
                 "config.yaml",
                 "history.csv",
+                "feedback.csv",
                 "provenance.json",
                 "calibration.json",
                 "sweep.csv",
@@ -127,6 +130,7 @@ rule tabulate:
         images=expand("{folder}/images.csv", folder=RUN_FOLDERS),
         runs=f"{RESULTS}/tables/runs.csv",
         history=f"{RESULTS}/tables/history.csv",
+        feedback=f"{RESULTS}/tables/feedback.csv",
         sweep=f"{RESULTS}/tables/sweep.csv",
     log:
         f"{RESULTS}/logs/tabulate.txt",

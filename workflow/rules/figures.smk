@@ -31,7 +31,7 @@ rule draw_figure1:
 
 use rule draw_figure1 as draw_figure2 with:
     input:
-        history=rules.tabulate.output.history,
+        feedback=rules.tabulate.output.feedback,
         code=[str(FIGURE_CODE / "figure2.py"), STYLE],
     output:
         png=drawn("figure2"),
@@ -43,7 +43,7 @@ use rule draw_figure1 as draw_figure2 with:
         f"{RESULTS}/benchmarks/draw_figure2.tsv"
     params:
         figure="figure2",
-        tables=subpath(input.history, parent=True),
+        tables=subpath(input.feedback, parent=True),
         folder=subpath(output.png, parent=True),
         options=[],
 

@@ -5,6 +5,7 @@ rule train_list:
     output:
         config=of_heavy("config.yaml"),
         history=of_heavy("history.csv"),
+        feedback=of_heavy("feedback.csv"),
         model=of_heavy("model.safetensors"),
         provenance=of_heavy("provenance.json"),
     log:
@@ -20,6 +21,7 @@ rule train_list:
         mem_mb=COMPUTE["mem_mb"],
         runtime=COMPUTE["train_runtime"],
         gpu=GPU,
+        gpu_share=GPU_SHARE,
     params:
         settings=settings_of,
         data=subpath(input.manifest, parent=True),
@@ -32,3 +34,8 @@ rule train_list:
 use rule train_list as train_fixed with:
     wildcard_constraints:
         setting="fixed-[^/]+",
+
+
+use rule train_list as train_unconstrained with:
+    wildcard_constraints:
+        setting="unconstrained",

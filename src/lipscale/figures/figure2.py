@@ -1,4 +1,4 @@
-"""Figure 2: T* (top) and L (bottom) per epoch, a line for each L0 of LiST."""
+"""Figure 2: T* (top) and L (bottom) over the epochs, at each update, a line for each L0 of LiST."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ def draw(tables: Path, stem: Path) -> None:
     """Write stem.pdf, .png and .csv.
 
     Args:
-        tables: folder with history.csv.
+        tables: folder with feedback.csv.
         stem: path of the figure without suffix.
     """
-    history = pd.read_csv(tables / "history.csv")
-    numbers = over_epochs(history[history["method"] == "list"])
+    feedback = pd.read_csv(tables / "feedback.csv")
+    numbers = over_epochs(feedback[feedback["method"] == "list"])
 
     style.apply()
     figure, (top, bottom) = plt.subplots(2, sharex=True, figsize=(style.COLUMN_WIDTH, 3.8))
@@ -27,8 +27,8 @@ def draw(tables: Path, stem: Path) -> None:
     for start, colour in zip(starts, colours, strict=True):
         for axes, quantity in ((top, "temperature"), (bottom, "lipschitz")):
             line = numbers[(numbers["initial_lipschitz"] == start) & (numbers["quantity"] == quantity)]
-            axes.fill_between(line["epoch"], line["low"], line["high"], color=colour, alpha=0.25, lw=0)
-            axes.plot(line["epoch"], line["mean"], color=colour, label=style.short(start))
+            axes.fill_between(line["epochs"], line["low"], line["high"], color=colour, alpha=0.25, lw=0)
+            axes.plot(line["epochs"], line["mean"], color=colour, label=style.short(start))
     top.axhline(1, color="black", lw=0.6, ls="--")
     top.set(yscale="log", ylabel=r"temperature $T^*$" + "\n(validation)")
     bottom.set(yscale="log", xlabel="epoch", ylabel=f"Lipschitz constant $L$\n({style.LIPSCHITZ_UNIT})")
@@ -48,20 +48,21 @@ def draw(tables: Path, stem: Path) -> None:
     plt.close(figure)
 
 
-def over_epochs(history: pd.DataFrame) -> pd.DataFrame:
-    """Geometric mean, smallest and largest value over seeds: of T* after each epoch, and of L as it is set after each epoch.
+def over_epochs(feedback: pd.DataFrame) -> pd.DataFrame:
+    """Geometric mean, smallest and largest value over seeds: of T* at each update, and of L as the update sets it.
 
-    L at epoch 0 is L0. Where a validation split has no finite T* (perfectly separated, or at chance level), the step that was
-    taken in its place stands for it.
+    The first L is L0; a rehearsal counts as an epoch, and training starts at epoch 0. Where a validation split has no finite
+    T* (perfectly separated, or at chance level), the step that was taken in its place stands for it.
     """
-    step = history["lipschitz"] / history["next_lipschitz"]
-    finite = (history["temperature"] > 0) & np.isfinite(history["temperature"])
-    measured = history.assign(temperature=history["temperature"].where(finite, step))
-    first = history[history["epoch"] == 1].assign(epoch=0, next_lipschitz=lambda table: table["lipschitz"])
-    by = ["initial_lipschitz", "epoch"]
+    step = feedback["lipschitz"] / feedback["next_lipschitz"]
+    finite = (feedback["temperature"] > 0) & np.isfinite(feedback["temperature"])
+    measured = feedback.assign(temperature=feedback["temperature"].where(finite, step))
+    start = min(0.0, np.floor(feedback["epochs"].min()))  # below 0 where there were rehearsals
+    first = feedback.drop_duplicates("run").assign(epochs=start, next_lipschitz=lambda table: table["initial_lipschitz"])
+    by = ["initial_lipschitz", "epochs"]
     return pd.concat(
         [
             style.spread(measured, by, "temperature", geometric=True).assign(quantity="temperature"),
-            style.spread(pd.concat([first, history]), by, "next_lipschitz", geometric=True).assign(quantity="lipschitz"),
+            style.spread(pd.concat([first, feedback]), by, "next_lipschitz", geometric=True).assign(quantity="lipschitz"),
         ]
     )

@@ -15,8 +15,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from lipscale.figures import style
 
-MARKERS = {"fixed": "o", "list": "D"}
-FONTS = {"fixed": "normal", "list": "italic"}
+MARKERS = {"fixed": "o", "list": "D", "unconstrained": "s"}
+FONTS = {"fixed": "normal", "list": "italic"}  # of the labels; a network without constraint has none
 
 
 def draw(tables: Path, stem: Path) -> None:
@@ -46,7 +46,16 @@ def draw(tables: Path, stem: Path) -> None:
         Line2D([], [], marker=MARKERS["list"], ls="", color="grey", label="LiST from $L_0$"),
         Line2D([], [], color="black", lw=0.8, ls="--", label="Pareto front of fixed $L$"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, handlelength=1.5, columnspacing=0.9)
+    if "unconstrained" in set(runs["method"]):
+        handles.insert(2, Line2D([], [], marker=MARKERS["unconstrained"], ls="", color="grey", label="no constraint"))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=2 if len(handles) == 4 else 3,
+        frameon=False,
+        handlelength=1.5,
+        columnspacing=0.9,
+    )
     figure.draw_without_rendering()  # settles the layout, in which labels are then placed
     for axes, epsilon in zip(panels[:, 0], epsilons, strict=True):
         _labels(axes, numbers[numbers["epsilon"] == epsilon])
@@ -118,6 +127,7 @@ def _points(axes: Axes, table: pd.DataFrame, colours: LogNorm) -> PathCollection
 
 def _labels(axes: Axes, table: pd.DataFrame) -> None:
     """L beside circles and L0, slanted, beside diamonds, moved apart so that they can be read."""
+    table = table[table["method"].isin(FONTS)]
     clean, robust = 100 * table["clean"], 100 * table["robust"]
     outline = [withStroke(linewidth=1.5, foreground="white")]
     texts = [
