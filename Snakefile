@@ -17,6 +17,7 @@ include: "workflow/rules/figures.smk"
 
 localrules:
     all,
+    measure,
 
 
 rule all:
@@ -26,3 +27,9 @@ rule all:
         rules.draw_figure2.output,
         rules.draw_figure3.output,
         rules.judge.output,
+
+
+# The LiST runs without attack and figures, for `python -m lipscale compare`.
+rule measure:
+    input:
+        expand("{folder}/{name}", folder=LIST_FOLDERS, name=["calibration.json", "radii.csv"]),

@@ -18,7 +18,12 @@ TINY = {
     "dataset": {"name": "digits", "validation_images": 300, "test_images": 300},
     "network": {"architecture": "mlp", "widths": [16]},
     "training": {"epochs": 6, "batch_size": 128, "learning_rate": 0.02},
-    "runs": {"seeds": [0, 1], "list_initial_lipschitz": [0.1, 100], "fixed_lipschitz": [1, 20]},
+    "runs": {
+        "seeds": [0, 1],
+        "list_initial_lipschitz": [0.1, 100],
+        "fixed_lipschitz": [1, 20],
+        "unconstrained_learning_rate": 0.01,
+    },
     "evaluation": {"epsilons": [72], "attack_images": 60, "audit_images": 10, "attack_batch_size": 60},
     "compute": {"pack": True},
 }

@@ -279,7 +279,7 @@ def test_fixed_lipschitz_with_a_divided_loss_is_the_same_up_to_adams_epsilon(set
 def test_unconstrained_run_is_trained_and_exported(settings, digits, tmp_path):
     from lipscale import export
 
-    training.train(settings("unconstrained", runs={"unconstrained_learning_rate": 0.01}), Dataset(digits), tmp_path)
+    training.train(settings("unconstrained"), Dataset(digits), tmp_path)
     rows = files.read_rows(tmp_path / "history.csv")
     assert {row["next_lipschitz"] for row in rows} == {"inf"}
     assert float(rows[-1]["validation_accuracy"]) > 0.8

@@ -135,7 +135,43 @@ def test_publishing_needs_one_commit(results, tmp_path):
     assert "`make figures`" in page
     assert page.count("\n| LiST, L0 = ") == 2
     assert page.count("\n| fixed L = ") == 2
+    assert page.count("\n| no constraint") == 1
     assert (tmp_path / "figure1.png").exists()
+    images = pd.read_csv(tmp_path / "images.csv.gz")
+    assert len(images) == len(table) * TINY["evaluation"]["attack_images"]
+    assert images.groupby("run")["robust_72"].mean().to_dict() == pytest.approx(table.set_index("run")["robust_72"].to_dict())
+
+
+def test_without_constraint_nothing_is_certified(runs):
+    free = runs[runs["method"] == "unconstrained"]
+    assert len(free) == 2
+    assert (free["lipschitz"] == np.inf).all()
+    assert (free["certified_72"] == 0).all()
+    assert (free["clean_accuracy"] > 0.8).all()
+
+
+def test_list_runs_are_compared(results, runs, tmp_path):
+    lipscale("compare", results, "--epsilons", 72, "--folder", tmp_path)
+    table = pd.read_csv(tmp_path / "comparison.csv").sort_values(["initial_lipschitz", "seed"])
+    trained = runs[runs["method"] == "list"]
+    for name in ("lipschitz", "clean_accuracy", "ece", "certified_72"):
+        assert table[name].tolist() == pytest.approx(trained[name].tolist())
+    assert (tmp_path / "comparison.md").read_text().count("\n") == 2 + len(TINY["runs"]["list_initial_lipschitz"])
+    sentence = "has no certified LiST runs; allowed: an experiment after `snakemake measure`"
+    assert sentence in lipscale("compare", tmp_path, "--epsilons", 72, "--folder", tmp_path, check=False).stderr
+
+
+def test_measuring_list_runs_leaves_out_attacks_and_other_runs(tmp_path, tiny):
+    tiny["compute"]["pack"] = False
+    assert planned(snakemake(tmp_path, tiny, "--dry-run", "--", "measure").stdout) == {
+        "prepare_data", "train_list", "predict", "calibrate", "certify", "measure",
+    }  # fmt: skip
+
+
+def test_jobs_share_a_gpu(tmp_path, tiny):
+    tiny["compute"] |= {"device": "cuda", "jobs_per_gpu": 3}
+    said = snakemake(tmp_path, tiny, "--dry-run").stdout
+    assert "gpu=1, gpu_share=34" in said
 
 
 def test_logs_and_benchmarks_are_there(results):

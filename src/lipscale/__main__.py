@@ -111,6 +111,12 @@ def draw(options: argparse.Namespace) -> None:
     module.draw(options.tables, options.folder / options.figure, **extra)
 
 
+def compare(options: argparse.Namespace) -> None:
+    from lipscale.compare import compare
+
+    compare(options.experiments, options.epsilons, options.folder)
+
+
 def publish(options: argparse.Namespace) -> None:
     from lipscale.publish import publish
 
@@ -174,6 +180,11 @@ def parser() -> argparse.ArgumentParser:
     add(step, "--tables")
     step.add_argument("--folder", required=True, type=Path, help="where FIGURE.pdf, .png and .csv are written")
     step.add_argument("--posthoc-lipschitz", type=float, help="figure1 only: the fixed L whose logits are divided by T")
+
+    step = verb(compare, "put LiST runs of experiments with different settings side by side")
+    step.add_argument("experiments", nargs="+", type=Path, metavar="RESULTS", help="results/EXPERIMENT")
+    add(step, "--epsilons")
+    step.add_argument("--folder", required=True, type=Path, help="where comparison.csv and comparison.md are written")
 
     step = verb(publish, "copy figures and the table of runs to where they are committed")
     step.add_argument("--results", required=True, type=Path, help="results/EXPERIMENT")

@@ -79,7 +79,7 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
             "data_sha256": dataset.sha256,
             "commit": provenance.commit(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "seconds": sum(row["seconds"] for row in training.history),
+            "seconds": training.rehearsal_seconds + sum(row["seconds"] for row in training.history),
             "feedback_seconds": sum(row["seconds"] for row in training.measurements),
             "parameters": sum(parameter.numel() for parameter in training.network.parameters()),
             "machine": provenance.machine(),
@@ -114,6 +114,7 @@ class Training:
         self.feedback = LipschitzFeedback(**bounds)
         self.history: list[dict] = []  # a row per epoch
         self.measurements: list[dict] = []  # a row per measurement of T*
+        self.rehearsal_seconds = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -157,6 +158,7 @@ class Training:
         nothing that T* could measure), and then goes back to the initial weights with the L that it has found. The L after a
         rehearsal depends much less on the L before it.
         """
+        start = time.perf_counter()
         steps = min(REHEARSAL_STEPS[-1], self.steps_per_epoch)
         count = self.settings["feedback"]["rehearsals"] if self.settings["method"] == "list" else 0
         network, optimizer = copy.deepcopy((self.network.state_dict(), self.optimizer.state_dict()))
@@ -166,6 +168,7 @@ class Training:
             self.network.load_state_dict(network)
             self.optimizer.load_state_dict(copy.deepcopy(optimizer))
             self.network.lipschitz = lipschitz
+        self.rehearsal_seconds = time.perf_counter() - start
 
     def _update_steps(self) -> set[int]:
         """The steps of an epoch after which LiST updates L, besides the end of the epoch."""
@@ -241,6 +244,7 @@ class Training:
                     "optimizer": self.optimizer.state_dict(),
                     "history": self.history,
                     "measurements": self.measurements,
+                    "rehearsal_seconds": self.rehearsal_seconds,
                 },
                 temporary,
             )
@@ -261,6 +265,7 @@ class Training:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history, self.measurements = state["history"], state["measurements"]
+        self.rehearsal_seconds = state["rehearsal_seconds"]
 
 
 def fast_logits(network: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:

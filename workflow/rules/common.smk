@@ -35,6 +35,7 @@ RESULTS = f"results/{CONFIG['experiment']}"
 DATA = f"{RESULTS}/data"
 RUNS = list(configs.runs(CONFIG))
 RUN_FOLDERS = [f"{RESULTS}/runs/{settings['run']}" for settings in RUNS]
+LIST_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if settings["method"] == "list"]
 EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
 GPU = int(COMPUTE["device"] == "cuda")

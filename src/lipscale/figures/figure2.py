@@ -6,8 +6,16 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from lipscale.figures import style
+
+
+class MinorLabels(LogFormatter):
+    """Labels between the powers of ten where the axis spans few of them."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return style.short(value) if super().__call__(value, position) else ""
 
 
 def draw(tables: Path, stem: Path) -> None:
@@ -32,8 +40,14 @@ def draw(tables: Path, stem: Path) -> None:
     top.axhline(1, color="black", lw=0.6, ls="--")
     top.set(yscale="log", ylabel=r"temperature $T^*$" + "\n(validation)")
     bottom.set(yscale="log", xlabel="epoch", ylabel=f"Lipschitz constant $L$\n({style.LIPSCHITZ_UNIT})")
+    if (start := numbers["epochs"].min()) < 0:
+        for axes in (top, bottom):
+            axes.axvspan(start, 0, color="0.9", lw=0, zorder=0)
+        top.text(start / 2, 1.01, "rehearsals", fontsize=7, ha="center", va="bottom", transform=top.get_xaxis_transform())
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (top, bottom):
         axes.yaxis.set_major_formatter(style.short)
+        axes.yaxis.set_minor_formatter(MinorLabels(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
     figure.align_ylabels()
     figure.legend(
         *top.get_legend_handles_labels(),

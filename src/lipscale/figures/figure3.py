@@ -20,7 +20,7 @@ FONTS = {"fixed": "normal", "list": "italic"}  # of the labels; a network withou
 
 
 def draw(tables: Path, stem: Path) -> None:
-    """Write stem.pdf, .png and .csv; one panel for each epsilon that was attacked.
+    """Write stem.pdf, .png and .csv; one panel for each epsilon that was attacked, side by side across both columns of a page.
 
     Args:
         tables: folder with runs.csv.
@@ -31,13 +31,14 @@ def draw(tables: Path, stem: Path) -> None:
     numbers = pd.concat(points(runs, epsilon) for epsilon in epsilons)
 
     style.apply()
-    figure, panels = plt.subplots(len(epsilons), figsize=(style.COLUMN_WIDTH, 0.5 + 2.7 * len(epsilons)), squeeze=False)
+    width = style.COLUMN_WIDTH if len(epsilons) == 1 else style.PAGE_WIDTH
+    figure, panels = plt.subplots(1, len(epsilons), figsize=(width, 3.2), squeeze=False)
     colours = LogNorm(numbers["ece"].min(), numbers["ece"].max())
-    for axes, epsilon in zip(panels[:, 0], epsilons, strict=True):
+    for axes, epsilon in zip(panels[0], epsilons, strict=True):
         drawn = _points(axes, numbers[numbers["epsilon"] == epsilon], colours)
-        axes.set_ylabel("AutoAttack accuracy (%)\n" + rf"at $\epsilon = {epsilon}/255$, $\ell_2$")
-    panels[-1, 0].set_xlabel("clean accuracy (%)")
-    bar = figure.colorbar(drawn, ax=panels[:, 0], label="ECE (15 bins, test)", fraction=0.06, pad=0.02)
+        axes.set(title=rf"$\epsilon = {epsilon}/255$, $\ell_2$", xlabel="clean accuracy (%)")
+    panels[0, 0].set_ylabel("AutoAttack accuracy (%)")
+    bar = figure.colorbar(drawn, ax=panels[0], label="ECE (15 bins, test)", fraction=0.06, pad=0.02)
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     bar.ax.yaxis.set_major_formatter(style.short)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
@@ -51,13 +52,13 @@ def draw(tables: Path, stem: Path) -> None:
     figure.legend(
         handles=handles,
         loc="outside upper center",
-        ncols=2 if len(handles) == 4 else 3,
+        ncols=len(handles) if width > style.COLUMN_WIDTH else 2 if len(handles) == 4 else 3,
         frameon=False,
         handlelength=1.5,
         columnspacing=0.9,
     )
     figure.draw_without_rendering()  # settles the layout, in which labels are then placed
-    for axes, epsilon in zip(panels[:, 0], epsilons, strict=True):
+    for axes, epsilon in zip(panels[0], epsilons, strict=True):
         _labels(axes, numbers[numbers["epsilon"] == epsilon])
     style.write(figure, numbers, stem)
     plt.close(figure)

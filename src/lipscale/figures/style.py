@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from lipscale import files
 
 COLUMN_WIDTH = 3.35  # inches, one column of a two-column paper
+PAGE_WIDTH = 6.9  # inches, both of its columns
 COLOURS = sns.color_palette("colorblind")
 LIPSCHITZ_UNIT = "logits / pixel unit"  # of L: how much logits change per unit of l2 distance, pixels in [0, 1]
 
