@@ -45,7 +45,7 @@ def draw(tables: Path, stem: Path, posthoc_lipschitz: float) -> None:
     )
     axes.set(xscale="log", yscale="log", xlabel=rf"$L' = L/T$ ({style.LIPSCHITZ_UNIT})", ylabel="ECE (15 bins, test)")
     axes.xaxis.set_major_formatter(style.short)
-    axes.yaxis.set_major_formatter(style.short)
+    style.label_logarithmic(axes.yaxis)
     figure.legend(loc="outside upper center", frameon=False)
     style.write(figure, pd.concat([trained.assign(curve="trained"), posthoc.assign(curve="post-hoc")]), stem)
     plt.close(figure)

@@ -6,16 +6,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from lipscale.figures import style
-
-
-class MinorLabels(LogFormatter):
-    """Labels between the powers of ten where the axis spans few of them."""
-
-    def __call__(self, value: float, position: int | None = None) -> str:
-        return style.short(value) if super().__call__(value, position) else ""
 
 
 def draw(tables: Path, stem: Path) -> None:
@@ -46,8 +39,7 @@ def draw(tables: Path, stem: Path) -> None:
         top.text(start / 2, 1.01, "rehearsals", fontsize=7, ha="center", va="bottom", transform=top.get_xaxis_transform())
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (top, bottom):
-        axes.yaxis.set_major_formatter(style.short)
-        axes.yaxis.set_minor_formatter(MinorLabels(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
+        style.label_logarithmic(axes.yaxis)
     figure.align_ylabels()
     figure.legend(
         *top.get_legend_handles_labels(),

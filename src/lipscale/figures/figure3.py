@@ -144,5 +144,7 @@ def _labels(axes: Axes, table: pd.DataFrame) -> None:
         ax=axes,
         expand=(1.4, 1.6),
         iter_lim=2000,  # not a limit in seconds, with which the picture would depend on the machine
-        arrowprops={"arrowstyle": "-", "lw": 0.4},
     )
+    for x, y, text in zip(clean, robust, texts, strict=True):
+        (left, bottom), (right, top) = text.get_window_extent().transformed(axes.transData.inverted()).get_points()
+        axes.plot([x, (left + right) / 2], [y, (bottom + top) / 2], color="black", lw=0.3, zorder=2.5)  # which is whose

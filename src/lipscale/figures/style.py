@@ -7,7 +7,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from lipscale import files
 
@@ -60,6 +62,19 @@ def write(figure: Figure, numbers: pd.DataFrame, stem: Path) -> None:
             figure.savefig(temporary, metadata=metadata)
     with files.atomic(stem.with_suffix(".csv")) as temporary:
         numbers.to_csv(temporary, index=False)
+
+
+class _MinorLabels(LogFormatter):
+    """Labels between the powers of ten where the axis spans few of them."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        return short(value) if super().__call__(value, position) else ""
+
+
+def label_logarithmic(axis: Axis) -> None:
+    """Short numbers at the powers of ten, and between them where the axis spans few."""
+    axis.set_major_formatter(short)
+    axis.set_minor_formatter(_MinorLabels(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
 
 
 def short(value: float, _position: int | None = None) -> str:
