@@ -58,7 +58,7 @@ def variants(settings: Mapping, shape: tuple[int, int, int]) -> dict[str, nn.Mod
     except ImportError:
         print("deel-torchlip is not installed; left out")
     else:
-        made["deel-torchlip"] = plain(settings, shape, torchlip.SpectralConv2d, torchlip.SpectralLinear, torchlip.MaxMin())
+        made["deel-torchlip"] = plain(settings, shape, torchlip.SpectralConv2d, torchlip.SpectralLinear, torchlip.GroupSort2())
     return made
 
 
