@@ -238,6 +238,13 @@ def test_more_updates_are_the_same_rule_at_more_moments(settings, digits, tmp_pa
     assert not any(row["bounded"] for row in rows)
 
 
+def test_no_more_than_one_update_a_step(settings, digits):
+    state = training.Training(settings(feedback={"updates_per_epoch": 1000}), Dataset(digits), torch.device("cpu"))
+    state.epoch()
+    moments = [row["epochs"] for row in state.measurements]
+    assert moments == [step / state.steps_per_epoch for step in range(1, state.steps_per_epoch + 1)]
+
+
 def test_a_rehearsal_leaves_nothing_but_the_lipschitz_constant(settings, digits):
     """Weights, Adam's state and the history are as before, and L comes out nearly the same from 0.1 and from 1000."""
     ends = []

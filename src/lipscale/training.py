@@ -173,7 +173,7 @@ class Training:
     def _update_steps(self) -> set[int]:
         """The steps of an epoch after which LiST updates L, besides the end of the epoch."""
         number = self.settings["feedback"]["updates_per_epoch"] if self.settings["method"] == "list" else 1
-        return {round(self.steps_per_epoch * part / number) for part in range(1, number)}
+        return {round(self.steps_per_epoch * part / number) for part in range(1, number)} - {0, self.steps_per_epoch}
 
     def _train_steps(
         self,
@@ -208,6 +208,8 @@ class Training:
                 self.optimizer.step()
                 total += loss.detach() * len(batch)
                 if step + 1 in update_after:
+                    if not loss.isfinite():
+                        break
                     self.measure(epochs(step + 1))
                 after_step()
             mean = total.item() / sum(map(len, batches))

@@ -26,8 +26,8 @@ except LipscaleError as error:
 
 # The rules run this checkout's lipscale, in whatever environment they are. Braces are doubled as Snakemake formats the prefix.
 SOURCES = shlex.quote(str(Path(workflow.basedir) / "src")).replace("{", "{{").replace("}", "}}")
-# glibc gives large blocks back to the system after each use, and on a CPU a third of a step went into getting them again. A user's
-# own setting stays.
+# glibc gives large blocks back to the system after each use, and on a CPU a part of each step goes into getting them again. A
+# user's own setting stays.
 MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
 shell.prefix(f'export PYTHONPATH={SOURCES}; export GLIBC_TUNABLES="${{{{GLIBC_TUNABLES:-{MALLOC}}}}}"; ')
 
