@@ -17,8 +17,6 @@ from lipscale.attack import Options, attack
 from lipscale.data.dataset import Dataset
 from lipscale.files import read_json
 
-NEEDED = ("config.yaml", "model.safetensors", "logits.npz")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,9 +32,7 @@ def main() -> None:
     for name, audit in (("the rest", 0), ("all", options.images)):
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / options.run.name
-            copy.mkdir()
-            for file in NEEDED:
-                shutil.copyfile(options.run / file, copy / file)
+            shutil.copytree(options.run, copy)
             chosen = Options(tuple(options.epsilons), options.images, audit, options.images, seed=0)
             attack(copy, dataset, chosen, options.device, options.threads)
             found[name], seconds[name] = pd.read_csv(copy / "attack.csv"), read_json(copy / "attack.json")["seconds"]

@@ -2,12 +2,15 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and their matrices are small
 
 from lipscale import config as configs
 

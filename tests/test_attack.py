@@ -1,5 +1,6 @@
 """AutoAttack on a small trained network, and the order certified <= robust <= clean."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from lipscale import attack, files, tables, training
+from lipscale import attack, export, files, tables, training
+from lipscale import config as configs
 from lipscale.certificate import certify
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
-from lipscale.predict import predict
+from lipscale.predict import exact_logits, predict
 
 OPTIONS = attack.Options(epsilons=(36, 108), images=40, audit=8, batch_size=40, seed=0)
 
@@ -20,7 +22,6 @@ OPTIONS = attack.Options(epsilons=(36, 108), images=40, audit=8, batch_size=40, 
 def run(tmp_path_factory, digits):
     """A trained and attacked run."""
     from conftest import TINY
-    from lipscale import config as configs
 
     folder = tmp_path_factory.mktemp("run")
     dataset = Dataset(digits)
@@ -75,7 +76,14 @@ def test_order_holds_image_by_image(run):
 )
 def test_a_broken_order_names_the_images(radius, prediction, robust, message):
     images = pd.DataFrame(
-        {"index": [0, 1], "label": [0, 0], "prediction": [0, prediction], "radius": [0.0, radius], "robust_36": [1, robust]}
+        {
+            "index": [0, 1],
+            "label": [0, 0],
+            "prediction": [0, prediction],
+            "radius": [0.0, radius],
+            "pair_radius": 0.0,
+            "robust_36": [1, robust],
+        }
     )
     with pytest.raises(LipscaleError, match=message):
         tables.check_order(images, [36], "fixed-1-seed0")
@@ -86,18 +94,17 @@ def test_attack_that_was_stopped_ends_with_the_same_rows(run, digits, tmp_path, 
     monkeypatch.setattr(attack, "STAGES", ("apgd-ce",))
     folders = [tmp_path / "unbroken", tmp_path / "stopped"]
     for folder in folders:
-        folder.mkdir()
-        for name in ("model.safetensors", "logits.npz"):
-            (folder / name).write_bytes((run / name).read_bytes())
-    survivors, calls = attack._survivors, []
+        shutil.copytree(run, folder)
+        (folder / "attack.csv").unlink()
+    attacked, calls = attack._attacked, []
 
     def stopping(*arguments):
         calls.append(arguments)
         if len(calls) == stop:
             raise KeyboardInterrupt
-        return survivors(*arguments)
+        return attacked(*arguments)
 
-    monkeypatch.setattr(attack, "_survivors", stopping)
+    monkeypatch.setattr(attack, "_attacked", stopping)
     options, stop = replace(OPTIONS, batch_size=8), None
     attack.attack(folders[0], Dataset(digits), options, "cpu", 1)
     batches, calls[:], stop = len(calls), [], 3
@@ -111,7 +118,8 @@ def test_attack_that_was_stopped_ends_with_the_same_rows(run, digits, tmp_path, 
 
 def test_partial_verdicts_of_another_model_are_not_used(tmp_path):
     task = {"model_sha256": "a"}
-    files.write_json(tmp_path / attack.PARTIAL, {"task": task, "verdicts": {"36": [True]}})
+    state = {"task": task, "verdicts": {"36": [True]}}
+    files.write_json(tmp_path / attack.PARTIAL, state | {"digest": configs.digest(state)})
     assert attack._finished_verdicts(tmp_path / attack.PARTIAL, task) == {"36": [True]}
     assert attack._finished_verdicts(tmp_path / attack.PARTIAL, {"model_sha256": "b"}) == {}
 
@@ -138,7 +146,7 @@ def test_few_classes_are_attacked_too(classes):
     stages = tuple(stage for stage in attack.STAGES if stage != "apgd-t")
     epsilon = distances.median().item()
     with attack.bar(name="test", total=10, unit="stage") as progress:
-        survivors = attack._survivors(model, images, labels, epsilon, stages, 0, progress)
+        _, survivors = attack._attacked(model, images, labels, epsilon, stages, 0, progress)
     assert survivors[distances > epsilon].all()
     assert not survivors[distances < 0.8 * epsilon].any()  # closer ones may be out of reach within the pixel range
     assert 0 < survivors.sum() < 6
@@ -147,3 +155,24 @@ def test_few_classes_are_attacked_too(classes):
 def test_attacked_images_do_not_depend_on_the_run():
     assert attack.choose(np.arange(100), 5, 3).tolist() == attack.choose(np.arange(100), 5, 3).tolist()
     assert attack.choose(np.arange(300), 500, 0).tolist() == list(range(300))
+
+
+def test_what_refutes_a_certificate(run, digits):
+    """Another class in float64 at a distance below the radius: neither a float32 flip nor one beyond the radius counts."""
+    network, dataset = export.load(run / "model.safetensors").double(), Dataset(digits)
+    images, labels = dataset.images("test")[:60], dataset.labels("test")[:60]
+    pixels = torch.from_numpy(images).double() / 255
+    other = torch.from_numpy(images[np.roll(np.arange(60), 1)]).double() / 255
+    distances = (other - pixels).flatten(1).norm(dim=1).numpy()
+    flips = exact_logits(network, other, torch.device("cpu")).argmax(1).numpy() != labels
+    assert attack.broken(network, images, labels, distances * (1 + 1e-12), other).numpy().tolist() == flips.tolist()
+    assert not attack.broken(network, images, labels, distances, other).any()
+    assert not attack.broken(network, images, labels, distances * 2, pixels).numpy()[flips].all()
+
+
+def test_damaged_partial_verdicts_are_not_used(tmp_path, capsys):
+    state = {"task": {}, "verdicts": {"36": [True]}}
+    for content in ('{"task": {}, "verd', "[]", "null", files.json.dumps(state), files.json.dumps(state | {"digest": "x"})):
+        (tmp_path / attack.PARTIAL).write_text(content)
+        assert attack._finished_verdicts(tmp_path / attack.PARTIAL, {}) == {}
+        assert "the attack starts anew" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from PIL import Image
 
 from conftest import ROOT, lipscale
 from lipscale.figures import figure1, figure2, figure3
+from lipscale.seals import seal
 
 FIGURES = ["figure1", "figure2", "figure3"]
 
@@ -39,6 +40,7 @@ def tables(tmp_path_factory) -> Path:
             ]
     for name, rows in (("runs", runs), ("feedback", feedback), ("sweep", sweep)):
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+        seal(folder / f"{name}.csv")
     return folder
 
 
@@ -79,6 +81,7 @@ def test_figure1_refuses_a_sweep_that_is_too_short(tables, tmp_path):
     for name in ("runs", "sweep"):
         table = pd.read_csv(tables / f"{name}.csv")
         (table[table["temperature"] < 2] if name == "sweep" else table).to_csv(tmp_path / f"{name}.csv", index=False)
+        seal(tmp_path / f"{name}.csv")
     result = lipscale(
         "draw", "figure1", "--tables", tmp_path, "--folder", tmp_path, "--posthoc-lipschitz", 10, check=False
     )  # fmt: skip

@@ -53,6 +53,7 @@ def test_files_of_a_run(unbroken, settings):
         "feedback.csv",
         "model.safetensors",
         "provenance.json",
+        ".seals",
     }
     assert yaml.safe_load((unbroken / "config.yaml").read_text()) == settings()
     rows = files.read_rows(unbroken / "history.csv")
@@ -168,7 +169,7 @@ def test_altered_data_are_refused(digits, tmp_path):
     shutil.copytree(digits, tmp_path / "data")
     with (tmp_path / "data" / "arrays.npz").open("ab") as file:
         file.write(b"more")
-    with pytest.raises(LipscaleError, match="differs from its manifest"):
+    with pytest.raises(LipscaleError, match=r"arrays\.npz is not what was written there"):
         Dataset(tmp_path / "data")
 
 

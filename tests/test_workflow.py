@@ -12,8 +12,8 @@ from PIL import Image
 from conftest import ROOT, TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale import files
-from lipscale.certificate import certified_radii
 from lipscale.metrics import expected_calibration_error, probabilities
+from lipscale.seals import seal
 
 EPSILONS = TINY["evaluation"]["epsilons"]
 
@@ -45,7 +45,8 @@ def test_every_run_has_its_row_and_its_files(results, runs):
     for run in expected:
         assert {path.name for path in (results / "runs" / run).iterdir()} == {
             "config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json", "logits.npz",
-            "calibration.json", "sweep.csv", "radii.csv", "attack.csv", "attack.json", "images.csv",
+            "calibration.json", "sweep.csv", "radii.csv", "certificate.json", "attack.csv", "attack.json", "images.csv",
+            ".seals",
         }  # fmt: skip
 
 
@@ -60,7 +61,17 @@ def test_rows_fit_the_files_of_their_runs(results, runs):
         with np.load(folder / "logits.npz") as arrays:
             logits, labels = arrays["test_logits"], arrays["test_labels"]
         assert row.ece == pytest.approx(expected_calibration_error(probabilities(logits), labels), abs=1e-9)
-        assert images["radius"].to_numpy() == pytest.approx(certified_radii(logits, labels, row.lipschitz)[1], rel=1e-12)
+        certificate = files.read_json(folder / "certificate.json")
+        assert (certificate["lipschitz"] or np.inf, certificate["lipschitz_certified"]) == (
+            row.lipschitz,
+            row.lipschitz_certified,
+        )
+        largest = max(row.lipschitz, row.lipschitz_certified)
+        others = np.where(np.eye(10, dtype=bool)[labels], -np.inf, logits).max(axis=1)
+        by_hand = np.maximum(logits[np.arange(len(labels)), labels] - others, 0) / (np.sqrt(2) * largest)
+        # rounding lowers a margin by 2 sqrt(2) E
+        assert images["radius"].to_numpy() == pytest.approx(by_hand, rel=1e-12, abs=2.1 * certificate["rounding"] / largest)
+        assert (images["pair_radius"] >= images["radius"]).all()
         for epsilon in EPSILONS:
             assert getattr(row, f"certified_{epsilon}") == pytest.approx((images["radius"] >= epsilon / 255).mean())
             assert getattr(row, f"robust_{epsilon}") == pytest.approx(images[f"robust_{epsilon}"].mean())
@@ -130,6 +141,8 @@ def test_publishing_needs_one_commit(results, tmp_path):
     table = pd.read_csv(copied / "tables" / "runs.csv").assign(commit="a" * 40)
     table.to_csv(copied / "tables" / "runs.csv", index=False)
     arguments[2] = copied
+    assert "runs.csv is not what was written there" in lipscale(*arguments, check=False).stderr
+    seal(copied / "tables" / "runs.csv")
     lipscale(*arguments)
     page = (tmp_path / "README.md").read_text()
     assert "`make figures`" in page

@@ -74,9 +74,16 @@ def calibrate(options: argparse.Namespace) -> None:
 
 def certify(options: argparse.Namespace) -> None:
     from lipscale.certificate import certify
+    from lipscale.certify_images import certify_images
 
-    for folder in options.runs:
-        certify(folder)
+    model, *others = options.paths
+    if model.suffix == ".safetensors" and len(others) == 1:
+        certify_images(model, *others, options.output, options.epsilons, options.device)
+    elif model.suffix == ".safetensors" or options.output:
+        raise LipscaleError(f"certify got {' '.join(map(str, options.paths))}; allowed: folders of runs, or MODEL and IMAGES")
+    else:
+        for folder in options.paths:
+            certify(folder)
 
 
 def attack(options: argparse.Namespace) -> None:
@@ -94,7 +101,7 @@ def attack(options: argparse.Namespace) -> None:
 def tabulate(options: argparse.Namespace) -> None:
     from lipscale.tables import tabulate
 
-    tabulate(options.runs, options.epsilons, options.tables)
+    tabulate(options.runs, read_yaml(options.config), options.data, options.tables)
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -159,7 +166,20 @@ def parser() -> argparse.ArgumentParser:
 
     add(verb(predict, "write the logits of trained runs"), "runs", "--data", "--device")
     add(verb(calibrate, "measure temperature and ECE with netcal"), "runs")
-    add(verb(certify, "compute certified radii"), "runs")
+    step = verb(certify, "compute certified radii, of runs or of a network and images of your own")
+    step.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="folders of runs; or MODEL, a .safetensors file that lipscale.export wrote, and IMAGES, a prepared data set or an "
+        ".npz file of images (uint8, or in [0, 1]) and, if there are any, labels",
+    )
+    step.add_argument("--output", type=Path, help="CSV file for the radii of MODEL and IMAGES")
+    step.add_argument(
+        "--epsilons", type=int, nargs="+", default=[36, 72, 108], help="MODEL and IMAGES only: l2 budgets in 1/255"
+    )
+    add(step, "--device")
 
     step = verb(attack, "run AutoAttack on a sample of the test split")
     add(step, "runs", "--data", "--epsilons", "--device", "--threads")
@@ -168,7 +188,9 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--batch-size", required=True, type=int, help="images attacked at once")
     step.add_argument("--seed", default=0, type=int, help="of the choice of images and of the attack, default: 0")
 
-    add(verb(tabulate, "join the files of all runs into tables"), "runs", "--epsilons", "--tables")
+    step = verb(tabulate, "join the files of all runs into tables")
+    add(step, "runs", "--data", "--tables")
+    step.add_argument("--config", required=True, help="YAML file with the checked config of the experiment; - for stdin")
 
     step = verb(judge, "give a verdict on each claim of the poster, from the tables")
     add(step, "--tables")

@@ -4,6 +4,7 @@ The attacked logits are divided by the run's T*: at large L cross-entropy satura
 1e-8, so that an attack on raw logits would report robustness that is not there. Predictions do not depend on it.
 """
 
+import copy
 import logging
 import sys
 import time
@@ -18,11 +19,14 @@ from pyautoattack import AutoAttack
 from torch import nn
 from tqdm import tqdm
 
-from lipscale import export, files, provenance
-from lipscale.certificate import certified_radii
+from lipscale import config, export, files, provenance
 from lipscale.data.dataset import Dataset
+from lipscale.layers import PlainNetwork
+from lipscale.norms import gamma
+from lipscale.predict import exact_logits
 from lipscale.progress import bar, describe
-from lipscale.run_folder import read_logits
+from lipscale.run_folder import check_data, read_logits, read_radii
+from lipscale.seals import checked, seal
 from lipscale.temperature import finite_temperature, fit_temperature
 from lipscale.training import select_device
 
@@ -68,11 +72,13 @@ def choose(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def attack(folder: Path, dataset: Dataset, options: Options, device: str, threads: int) -> None:
-    """Write `folder`/attack.csv (index, robust_EPS, attacked_EPS ...) and attack.json for a run with model and logits.
+    """Write `folder`/attack.csv (index, robust_EPS, attacked_EPS ...) and attack.json for a run with model, logits and radii.
 
     Three kinds of images need no attack at an epsilon: misclassified ones are not robust; those broken at a smaller epsilon
     are broken at this one, whose ball holds the adversarial image; those with R(x) >= epsilon are robust by proof. Of the
-    last, a sample is attacked all the same: one success there refutes the certificate, and `tabulate` then stops.
+    last, a sample is attacked all the same. AutoAttack works in float32, of which nothing is promised; what it finds there
+    counts against a certified image if it does so in float64, within the radius. One such image refutes the certificate,
+    and `tabulate` then stops.
 
     Finished batches are kept in a partial file, so that an attack that was stopped goes on from there; each batch is seeded
     by itself, so the result is the same.
@@ -81,12 +87,15 @@ def attack(folder: Path, dataset: Dataset, options: Options, device: str, thread
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False  # its rounding is that of ten bits
     place = select_device(device)
+    check_data(folder, dataset.sha256)
     arrays, labels = read_logits(folder), dataset.labels("test")
     temperature = finite_temperature(
         fit_temperature(*(torch.from_numpy(arrays[name]) for name in ("validation_logits", "validation_labels")))
     )
-    network = export.load(folder / "model.safetensors", device)
-    _, radii = certified_radii(arrays["test_logits"], labels, network.lipschitz)
+    network = export.load(checked(folder / "model.safetensors"), device)
+    exact = copy.deepcopy(network).double()
+    radii, pair_radii = read_radii(folder)
+    largest = np.maximum(radii, pair_radii)
     model = Calibrated(network, temperature).eval()
     stages = STAGES if dataset.classes >= FEWEST_CLASSES else tuple(stage for stage in STAGES if stage != "apgd-t")
     task = {
@@ -113,8 +122,12 @@ def attack(folder: Path, dataset: Dataset, options: Options, device: str, thread
                 batch = targets[first : first + options.batch_size]
                 images = torch.from_numpy(dataset.images("test")[batch]).to(place).float() / 255
                 truth = torch.from_numpy(labels[batch]).to(place)
-                finished += _survivors(model, images, truth, epsilon / 255, stages, options.seed, progress).tolist()
-                files.write_json(folder / PARTIAL, {"task": task, "verdicts": verdicts})
+                found, survived = _attacked(model, images, truth, epsilon / 255, stages, options.seed, progress)
+                held = torch.from_numpy(largest[batch] >= epsilon / 255).to(place)
+                fallen = broken(exact, dataset.images("test")[batch], labels[batch], largest[batch], found)
+                finished += torch.where(held, ~fallen.to(place), survived).tolist()
+                state = {"task": task, "verdicts": verdicts}
+                files.write_json(folder / PARTIAL, state | {"digest": config.digest(state)})  # a seal would be a second file
             robust[targets] = finished
             columns[f"robust_{epsilon}"] = robust[chosen].astype(int)
             columns[f"attacked_{epsilon}"] = np.isin(chosen, targets).astype(int)
@@ -123,17 +136,46 @@ def attack(folder: Path, dataset: Dataset, options: Options, device: str, thread
     files.write_json(folder / "attack.json", task | {"seconds": seconds, "versions": provenance.versions()})
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     files.write_rows(folder / "attack.csv", list(columns), rows)
+    for name in ("attack.csv", "attack.json"):
+        seal(folder / name, made_from=[folder / "model.safetensors", folder / "logits.npz", folder / "radii.csv"])
+
+
+@torch.no_grad()
+def broken(
+    network: PlainNetwork, images: np.ndarray, labels: np.ndarray, radii: np.ndarray, found: torch.Tensor
+) -> torch.Tensor:
+    """Which certificates are refuted, a mask (images,): the class is another one at a distance below the radius, in float64.
+
+    A computed norm may be too small by the factor 1 - gamma_{n + 2}, n the number of pixels, so it is raised first.
+
+    Args:
+        network: in float64.
+        images: uint8, (images, channels, height, width).
+        found: perturbed images, float32 or float64.
+    """
+    found = found.double()
+    pixels = torch.from_numpy(images).to(found.device).double() / 255
+    norms = (found - pixels).flatten(1).norm(dim=1).cpu() * (1 + gamma(pixels[0].numel() + 3))
+    other = exact_logits(network, found, found.device).argmax(1) != torch.from_numpy(labels)
+    return other & (norms < torch.from_numpy(radii))
 
 
 def _finished_verdicts(path: Path, task: dict) -> dict[str, list[bool]]:
     """Per epsilon, which of the first images survived an attack that was stopped, if it was the same one on the same model."""
     if not path.exists():
         return {}
-    partial = files.read_json(path)
+    try:
+        partial = files.read_json(path)
+        whole = partial.pop("digest") == config.digest(partial)
+    except (ValueError, LookupError, AttributeError, TypeError):
+        whole = False
+    if not whole:
+        print(f"{path} is not what was written there; the attack starts anew", flush=True)
+        return {}
     return partial["verdicts"] if partial["task"] == task else {}
 
 
-def _survivors(
+def _attacked(
     model: nn.Module,
     images: torch.Tensor,
     labels: torch.Tensor,
@@ -141,8 +183,8 @@ def _survivors(
     stages: Sequence[str],
     seed: int,
     progress: tqdm,
-) -> torch.Tensor:
-    """Which of the images (B, C, H, W) keep their label under every stage, a mask (B,)."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images (B, C, H, W), perturbed by the first stage that changed their class, if any did, and which survived all."""
     end = progress.n + len(stages)
     attack = AutoAttack(model, norm="L2", eps=epsilon, seed=seed, device=images.device, version="standard")
     attack.attacks_to_run = list(stages)
@@ -150,9 +192,9 @@ def _survivors(
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
     attack.square.perturb = torch.inference_mode()(attack.square.perturb)  # Square needs no gradients
     with _shown_stages(progress, epsilon):
-        _, predictions = attack.run_standard_evaluation(images, labels, batch_size=len(labels))
+        found, predictions = attack.run_standard_evaluation(images, labels, batch_size=len(labels))
     progress.update(end - progress.n)
-    return predictions == labels
+    return found, predictions == labels
 
 
 @contextmanager

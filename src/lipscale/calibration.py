@@ -19,6 +19,7 @@ from lipscale import files
 from lipscale.errors import LipscaleError
 from lipscale.metrics import BINS, probabilities
 from lipscale.run_folder import final_lipschitz, read_logits
+from lipscale.seals import seal
 from lipscale.temperature import finite_temperature, fit_temperature, nll
 
 # scipy's default tolerances, which netcal takes, stop percents away from T* where nearly all images are right
@@ -65,6 +66,8 @@ def calibrate(folder: Path) -> None:
             for t in (lipschitz if np.isfinite(lipschitz) else 1.0) / SWEEP
         ),
     )
+    for name in ("calibration.json", "sweep.csv"):
+        seal(folder / name, made_from=[folder / "logits.npz", folder / "history.csv"])
 
 
 def netcal_temperature(logits: np.ndarray, labels: np.ndarray, near: float) -> float:

@@ -16,6 +16,7 @@ import pandas as pd
 from lipscale import files
 from lipscale.figures.figure1 import divided
 from lipscale.figures.style import short
+from lipscale.seals import checked
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not decidable with these runs"
 COLUMNS = ("claim", "statement", "measure", "threshold", "mean", "low", "high", "values", "verdict")
@@ -53,7 +54,7 @@ def judge(tables: Path, epsilon: int, posthoc_lipschitz: float) -> None:
         epsilon: budget of the robust accuracy that claim 5 is about, in 1/255.
         posthoc_lipschitz: L of the fixed-L runs whose logits claim 1 divides by T.
     """
-    parts = {name: pd.read_csv(tables / f"{name}.csv") for name in ("runs", "history", "sweep")}
+    parts = {name: pd.read_csv(checked(tables / f"{name}.csv")) for name in ("runs", "history", "sweep")}
     rows = [
         verdict(claim, claim.values(Tables(**parts, epsilon=epsilon, posthoc_lipschitz=posthoc_lipschitz))) for claim in CLAIMS
     ]

@@ -9,9 +9,10 @@ from lipscale import files
 from lipscale.errors import LipscaleError
 from lipscale.figures.style import short
 from lipscale.run_folder import final_lipschitz, read_settings
+from lipscale.seals import checked
 
 SECTIONS = ("network", "training", "feedback")
-MEASURES = ("lipschitz", "last_temperature", "clean_accuracy", "ece")
+MEASURES = ("lipschitz", "lipschitz_certified", "last_temperature", "clean_accuracy", "ece")
 
 
 def compare(experiments: Sequence[Path], epsilons: Sequence[int], folder: Path) -> None:
@@ -57,15 +58,16 @@ def _leaves(value: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _row(run: Path, epsilons: Sequence[int]) -> dict:
-    settings, images = read_settings(run), pd.read_csv(run / "radii.csv")
-    provenance = files.read_json(run / "provenance.json")
+    settings, images = read_settings(run), pd.read_csv(checked(run / "radii.csv"))
+    provenance = files.read_json(checked(run / "provenance.json"))
     row = {
         "initial_lipschitz": settings["initial_lipschitz"],
         "seed": settings["seed"],
         "lipschitz": final_lipschitz(run),
+        "lipschitz_certified": files.read_json(checked(run / "certificate.json"))["lipschitz_certified"],
         "last_temperature": float(files.read_rows(run / "history.csv")[-1]["temperature"]),
         "clean_accuracy": (images["label"] == images["prediction"]).mean(),
-        "ece": files.read_json(run / "calibration.json")["ece"],
+        "ece": files.read_json(checked(run / "calibration.json"))["ece"],
     }
     row |= {f"certified_{epsilon}": (images["radius"] >= epsilon / 255).mean() for epsilon in epsilons}
     return row | {key: provenance[key] for key in ("seconds", "feedback_seconds", "config_hash", "data_sha256", "commit")}

@@ -1,7 +1,7 @@
-"""Trained networks as plain layers: frozen weights whose norms are guaranteed, in a file that holds no code.
+"""Networks as plain layers, in a file that holds no code.
 
 A `.safetensors` file holds the weights and, as metadata, the list of layers and the enforced L. Reading it back builds the
-layers below and nothing else: an unknown layer is an error that names it.
+layers of `lipscale.layers` and nothing else: an unknown layer is an error that names it.
 """
 
 import json
@@ -11,71 +11,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-from orthogonium.layers import MaxMin
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from lipscale.errors import LipscaleError
 from lipscale.files import atomic
+from lipscale.layers import KINDS, PlainNetwork, Residual, kind_of
 from lipscale.networks import LipschitzNetwork
 from lipscale.norms import conv_norm_bound, matrix_norm_bound
-
-
-class Centre(nn.Module):
-    """x - mean, 1-Lipschitz."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels, 1, 1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images - self.mean
-
-
-class Scale(nn.Module):
-    """sigma x, sigma-Lipschitz; sigma is kept in float64, as the product of all sigma must not exceed L."""
-
-    def __init__(self, scale: float):
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.scale * hidden
-
-
-LAYERS = {
-    "centre": Centre,
-    "conv": lambda **size: nn.Conv2d(**size, padding_mode="circular"),
-    "dense": nn.Linear,
-    "scale": Scale,
-    "maxmin": MaxMin,
-    "flatten": nn.Flatten,
-}
-
-
-class PlainNetwork(nn.Sequential):
-    """Frozen plain layers that compute logits with the l2 Lipschitz constant `lipschitz`.
-
-    Attributes:
-        lipschitz: the enforced L.
-        specification: a list of {"layer": a key of LAYERS, ...its arguments}.
-        image_shape: (channels, height, width) of the images that the norms of convolutions were bounded for.
-    """
-
-    def __init__(self, specification: Sequence[dict], lipschitz: float, image_shape: Sequence[int]):
-        layers = []
-        for position, entry in enumerate(specification):
-            arguments = dict(entry)
-            name = arguments.pop("layer", None)
-            if name not in LAYERS:
-                raise LipscaleError(f"model: layer {position} is {name!r}; allowed: {', '.join(LAYERS)}")
-            layers.append(LAYERS[name](**arguments))
-        super().__init__(*layers)
-        self.specification = list(specification)
-        self.lipschitz = lipschitz
-        self.image_shape = tuple(image_shape)
-        self.requires_grad_(False)
 
 
 def export(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwork:
@@ -103,6 +47,7 @@ def export(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwor
             entry = {
                 "layer": "conv", "in_channels": layer.in_channels, "out_channels": layer.out_channels,
                 "kernel_size": layer.kernel_size[0], "stride": layer.stride[0], "padding": layer.padding[0],
+                "padding_mode": layer.padding_mode,
             }  # fmt: skip
         else:
             raise LipscaleError(
@@ -162,7 +107,38 @@ def norm_bound(weight: torch.Tensor, entry: dict, side: int) -> float:
     """A guaranteed upper bound on the l2 norm of a dense or convolutional layer at input size `side`, in pixels."""
     if entry["layer"] == "dense":
         return matrix_norm_bound(weight)
-    return conv_norm_bound(weight, side, entry["stride"], entry["padding"])
+    stride, padding = (entry["stride"],) * 2, (entry["padding"],) * 2
+    return conv_norm_bound(weight, (side, side), stride, padding, entry["padding_mode"])
+
+
+def from_modules(network: nn.Sequential, image_shape: Sequence[int], lipschitz: float | None = None) -> PlainNetwork:
+    """A frozen copy of a network of your own, in float32, for `save` and `python -m lipscale certify`.
+
+    Args:
+        network: modules of the types in `lipscale.layers.KINDS`, in the order of their use.
+        image_shape: (channels, height, width) of its images, pixels in [0, 1].
+        lipschitz: an L that you enforce, if you do, since radii never rest on a smaller one; else it is the certified one.
+
+    Raises:
+        LipscaleError: a module is of another type (a subclass, parametrized weights) or has arguments nothing is proven for.
+    """
+    plain = PlainNetwork(_specification(network), math.inf, image_shape)
+    plain.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in network.state_dict().items()})
+    plain.lipschitz = plain.bounds().slope if lipschitz is None else float(lipschitz)
+    return plain
+
+
+def _specification(network: nn.Sequential, where: str = "") -> list[dict]:
+    specification = []
+    for position, layer in enumerate(network):
+        name = kind_of(layer, f"{where}{position}")
+        entry = {"layer": name} | {argument: getattr(layer, argument) for argument in KINDS[name].arguments}
+        if name in ("dense", "conv"):
+            entry["bias"] = layer.bias is not None
+        if isinstance(layer, Residual):
+            entry["branch"] = _specification(layer.branch, f"{where}{position}.")
+        specification.append(entry)
+    return specification
 
 
 def save(network: PlainNetwork, path: str | Path) -> None:
@@ -172,13 +148,17 @@ def save(network: PlainNetwork, path: str | Path) -> None:
 
 
 def load(path: str | Path, device: str = "cpu") -> PlainNetwork:
-    """Read a network that `save` wrote. Raises LipscaleError where the file is not such a network, whole."""
+    """Read a network that `save` wrote. Raises LipscaleError where the file is not such a network, whole and finite."""
     try:
         with safe_open(path, "pt", device=device) as file:
             description = json.loads((file.metadata() or {})["network"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        network = PlainNetwork(**description)
-        network.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        with torch.device("meta"):  # sizes may be absurd until they are found to be those of the tensors
+            network = PlainNetwork(**description)
+        network.load_state_dict(tensors, assign=True)
+    except (OSError, SafetensorError, LipscaleError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise LipscaleError(f"the model {path} cannot be read: {' '.join(str(error).split())}") from None
-    return network.to(device).eval()
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+            raise LipscaleError(f"the model {path} cannot be read: {name} is {tensor.dtype}; allowed: finite float32 numbers")
+    return network.eval()

@@ -7,21 +7,41 @@ import torch
 
 from lipscale import export, files
 from lipscale.data.dataset import Dataset
+from lipscale.layers import PlainNetwork
+from lipscale.run_folder import check_data
+from lipscale.seals import checked, seal
 from lipscale.training import EVALUATION_BATCH, select_device
 
 
-@torch.no_grad()
+def exact_logits(network: PlainNetwork, images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Logits (images, classes) in float64, with the rounding errors that `lipscale.layers` bounds.
+
+    Args:
+        network: in float64, on `device`.
+        images: uint8 or floating, (images, channels, height, width), on any device; uint8 is divided by 255.
+    """
+    parts = []
+    # cuDNN may choose a fast transform, whose errors are not those of inner products
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
+        for batch in images.split(EVALUATION_BATCH):
+            pixels = batch.to(device).double()
+            parts.append(network(pixels if images.is_floating_point() else pixels / 255).cpu())
+    return torch.cat(parts)
+
+
 def predict(folder: Path, dataset: Dataset, device: str) -> None:
     """Write `folder`/logits.npz for `folder`/model.safetensors.
 
     Its arrays are validation_logits and test_logits, float64 (images, classes), and validation_labels and test_labels.
     """
     place = select_device(device)
-    network = export.load(folder / "model.safetensors", device).double()
+    check_data(folder, dataset.sha256)
+    model = checked(folder / "model.safetensors")
+    network = export.load(model, device).double()
     arrays = {}
     for split in ("validation", "test"):
-        images, labels = dataset.tensors(split, place)
-        parts = [network(batch.double() / 255).cpu() for batch in images.split(EVALUATION_BATCH)]
-        arrays |= {f"{split}_logits": torch.cat(parts).numpy(), f"{split}_labels": labels.cpu().numpy()}
+        images, labels = dataset.tensors(split, "cpu")
+        arrays |= {f"{split}_logits": exact_logits(network, images, place).numpy(), f"{split}_labels": labels.numpy()}
     with files.atomic(folder / "logits.npz") as temporary:
         np.savez(temporary, **arrays)
+    seal(folder / "logits.npz", made_from=[model])

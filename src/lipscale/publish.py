@@ -9,6 +9,7 @@ import pandas as pd
 from lipscale import files
 from lipscale.errors import LipscaleError
 from lipscale.figures.style import short
+from lipscale.seals import checked
 
 FIGURES = [f"figure{number}.{suffix}" for number in (1, 2, 3) for suffix in ("png", "pdf", "csv")]
 TABLES = ["runs.csv", "claims.csv", "claims.md"]
@@ -31,7 +32,7 @@ def publish(results: Path, folder: Path, command: str) -> None:
     for path in wanted:
         if not path.exists():
             raise LipscaleError(f"{path} is missing; allowed: a finished experiment")
-    runs = pd.read_csv(results / "tables" / "runs.csv")
+    runs = pd.read_csv(checked(results / "tables" / "runs.csv"))
     commits = runs["commit"].unique()
     if len(commits) != 1 or len(commits[0]) != 40:
         raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
@@ -43,7 +44,7 @@ def publish(results: Path, folder: Path, command: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
-    parts = [pd.read_csv(results / "runs" / run / "images.csv").assign(run=run) for run in runs["run"]]
+    parts = [pd.read_csv(checked(results / "runs" / run / "images.csv")).assign(run=run) for run in runs["run"]]
     images = pd.concat(parts).dropna(subset=[name for name in runs if name.startswith("robust_")])
     images = images[["run", *images.columns.drop("run")]].convert_dtypes()
     with files.atomic(folder / "images.csv.gz") as temporary:
@@ -76,7 +77,7 @@ def _listed(counts: dict[str, int]) -> str:
 def _summary(runs: pd.DataFrame) -> list[str]:
     """A Markdown table with a row per setting."""
     percent = [name for name in runs if name.startswith(("certified_", "robust_"))]
-    columns = ["lipschitz", "temperature", "clean_accuracy", *percent, "ece", "ece_scaled"]
+    columns = ["lipschitz", "lipschitz_certified", "temperature", "clean_accuracy", *percent, "ece", "ece_scaled"]
     lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for (method, start), part in runs.groupby(["method", "initial_lipschitz"]):
         cells = []

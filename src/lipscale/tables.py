@@ -8,45 +8,88 @@ sweep.csv    a row per run and post-hoc temperature
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lipscale import config, files
 from lipscale.errors import LipscaleError
-from lipscale.run_folder import final_lipschitz, read_settings
+from lipscale.run_folder import check_data, final_lipschitz, read_settings
+from lipscale.seals import checked, seal
 
 KEY = ("run", "method", "initial_lipschitz", "seed")
 
 
-def tabulate(folders: Sequence[Path], epsilons: Sequence[int], tables: Path) -> None:
+def tabulate(folders: Sequence[Path], wanted: Mapping, data: Path, tables: Path) -> None:
     """Write images.csv into each run's folder and the other tables into `tables`.
 
+    Args:
+        folders: of the runs.
+        wanted: the checked config that they must come from, see `check_origin`.
+        data: folder of the prepared data set.
+        tables: folder of the tables.
+
     Raises:
-        LipscaleError: the order certified <= robust <= clean is broken for some image, which a sound certificate rules out.
+        LipscaleError: a file is altered or from another config; or the order certified <= robust <= clean is broken for some
+            image, which a sound certificate rules out.
     """
+    epsilons = wanted["evaluation"]["epsilons"]
+    check_origin(folders, wanted, data)
     runs, parts = [], {"history": [], "feedback": [], "sweep": []}
     for folder in folders:
         images = join_images(folder)
         check_order(images, epsilons, folder.name)
         _write(images, folder / "images.csv")
+        seal(folder / "images.csv", made_from=[folder / "radii.csv", folder / "attack.csv"])
         row = run_row(folder, images, epsilons)
         runs.append(row)
         key = {name: row[name] for name in KEY}
         for name, tables_of_runs in parts.items():
-            tables_of_runs.append(pd.read_csv(folder / f"{name}.csv").assign(**key))
-        parts["sweep"][-1]["lipschitz"] = row["lipschitz"]
+            tables_of_runs.append(pd.read_csv(checked(folder / f"{name}.csv")).assign(**key))
+        parts["sweep"][-1][["lipschitz", "lipschitz_certified"]] = row["lipschitz"], row["lipschitz_certified"]
     _write(pd.DataFrame(runs), tables / "runs.csv")
     for name, tables_of_runs in parts.items():
         table = pd.concat(tables_of_runs)
         _write(table[[*KEY, *(column for column in table if column not in KEY)]], tables / f"{name}.csv")
+    for name in ("runs", *parts):
+        seal(tables / f"{name}.csv")
+
+
+def check_origin(folders: Sequence[Path], wanted: Mapping, data: Path) -> None:
+    """Raises LipscaleError where a run, its attack or the data set was made with other settings than a config asks for.
+
+    Snakemake sees a changed setting and makes anew what depends on it, but only as long as its records lie beside the results.
+    """
+    manifest = files.read_json(checked(data / "manifest.json"))
+    _compare(data / "manifest.json", manifest["settings"], wanted["dataset"])
+    settings = {run["run"]: run for run in config.runs(wanted)}
+    for folder in folders:
+        check_data(folder, manifest["arrays_sha256"])
+        _compare(folder / "config.yaml", read_settings(folder), settings[folder.name])
+        attack = files.read_json(checked(folder / "attack.json"))
+        names = {"epsilons": "epsilons", "images": "attack_images", "audit": "audit_images", "seed": "attack_seed"}
+        expected = {name: wanted["evaluation"][key] for name, key in names.items()}
+        expected["epsilons"] = sorted(expected["epsilons"])
+        _compare(folder / "attack.json", {name: attack[name] for name in names}, expected)
+
+
+def _compare(path: Path, found: Mapping, wanted: Mapping, key: str = "") -> None:
+    for name in sorted({*found, *wanted} - {"path", "largest_unpacked_gib"}):  # where images lie does not change them
+        where, values = f"{key}{name}", (found.get(name), wanted.get(name))
+        if all(isinstance(value, Mapping) for value in values):
+            _compare(path, *values, f"{where}.")
+        elif values[0] != values[1]:
+            raise LipscaleError(
+                f"{path} was made with {where} = {values[0]!r}, and the config says {values[1]!r}; "
+                "remove it, and it is made anew"
+            )
 
 
 def join_images(folder: Path) -> pd.DataFrame:
     """radii.csv with the columns of attack.csv; empty where an image was not evaluated."""
-    attacked = pd.read_csv(folder / "attack.csv", dtype="Int64")
-    return pd.read_csv(folder / "radii.csv").merge(attacked, on="index", how="left", validate="one_to_one")
+    attacked = pd.read_csv(checked(folder / "attack.csv"), dtype="Int64")
+    return pd.read_csv(checked(folder / "radii.csv")).merge(attacked, on="index", how="left", validate="one_to_one")
 
 
 def check_order(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> None:
@@ -68,11 +111,15 @@ def check_order(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> None
 def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict:
     """The row of runs.csv for a run; accuracies and ECE are fractions."""
     settings = read_settings(folder)
-    calibration = files.read_json(folder / "calibration.json")
-    provenance = files.read_json(folder / "provenance.json")
-    attack = files.read_json(folder / "attack.json")
-    if provenance["config_hash"] != config.digest(settings):
-        raise LipscaleError(f"run {folder.name}: its config.yaml is not the one it was trained with; train it anew")
+    calibration, provenance, attack, certificate = (
+        files.read_json(checked(folder / f"{name}.json")) for name in ("calibration", "provenance", "attack", "certificate")
+    )
+    lipschitz = final_lipschitz(folder)
+    if certificate["lipschitz"] != (lipschitz if math.isfinite(lipschitz) else None):
+        raise LipscaleError(
+            f"run {folder.name}: its model has L = {certificate['lipschitz']}, and its history ends with {lipschitz}; "
+            "remove both, and they are made anew"
+        )
     right = images["label"] == images["prediction"]
     evaluated = images[f"robust_{epsilons[0]}"].notna()
     row = {
@@ -80,7 +127,8 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
         "method": settings["method"],
         "initial_lipschitz": math.inf if settings["initial_lipschitz"] is None else settings["initial_lipschitz"],
         "seed": settings["seed"],
-        "lipschitz": final_lipschitz(folder),
+        "lipschitz": lipschitz,
+        "lipschitz_certified": certificate["lipschitz_certified"],
         "temperature": calibration["temperature"],
         "clean_accuracy": right.mean(),
         "ece": calibration["ece"],
@@ -94,6 +142,7 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
     for epsilon in epsilons:
         certified, attacked = images["radius"] >= epsilon / 255, images[f"attacked_{epsilon}"] == 1
         row[f"certified_{epsilon}"] = certified.mean()
+        row[f"pair_certified_{epsilon}"] = (images["pair_radius"] >= epsilon / 255).mean()
         row[f"robust_{epsilon}"] = images[f"robust_{epsilon}"].mean()
         row[f"attacked_{epsilon}"] = int(attacked.sum())
         row[f"audited_{epsilon}"] = int((attacked & certified).sum())

@@ -26,6 +26,7 @@ from lipscale.feedback import LipschitzFeedback, Update
 from lipscale.metrics import accuracy, expected_calibration_error, probabilities
 from lipscale.networks import LipschitzNetwork, build_network
 from lipscale.progress import bar, describe
+from lipscale.seals import seal
 from lipscale.temperature import fit_temperature, nll
 
 CHECKPOINT = "checkpoint.pt"
@@ -86,6 +87,8 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
             "versions": provenance.versions(),
         },
     )
+    for name in ("config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json"):
+        seal(folder / name)
 
 
 def select_device(name: str) -> torch.device:

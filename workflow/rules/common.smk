@@ -24,12 +24,13 @@ try:
 except LipscaleError as error:
     raise WorkflowError(str(error)) from None
 
-# The rules run this checkout's lipscale, in whatever environment they are. Braces are doubled as Snakemake formats the prefix.
+# The rules run this checkout's lipscale, in whatever environment they are. Braces are doubled as Snakemake formats the prefix,
+# which replaces Snakemake's own, and with it the strict mode that lets a command fail whose output is piped into tee.
 SOURCES = shlex.quote(str(Path(workflow.basedir) / "src")).replace("{", "{{").replace("}", "}}")
 # glibc gives large blocks back to the system after each use, and on a CPU a part of each step goes into getting them again. A
 # user's own setting stays.
 MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
-shell.prefix(f'export PYTHONPATH={SOURCES}; export GLIBC_TUNABLES="${{{{GLIBC_TUNABLES:-{MALLOC}}}}}"; ')
+shell.prefix(f'set -euo pipefail; export PYTHONPATH={SOURCES}; export GLIBC_TUNABLES="${{{{GLIBC_TUNABLES:-{MALLOC}}}}}"; ')
 
 RESULTS = f"results/{CONFIG['experiment']}"
 DATA = f"{RESULTS}/data"
@@ -69,6 +70,13 @@ def of_light(name):
 def folders(wildcards, output):
     """The folder of each run that a job handles."""
     return sorted({str(Path(path).parent) for path in output})
+
+
+def asked_for():
+    """What the tables are checked against, as JSON: the part of the config that results depend on."""
+    keys = ("dataset", "network", "training", "feedback", "runs", "evaluation")
+    compute = {key: COMPUTE[key] for key in ("device", "threads", "precision", "compile")}
+    return json.dumps({key: CONFIG[key] for key in keys} | {"compute": compute})
 
 
 def settings_of(wildcards):

@@ -51,20 +51,21 @@ rule calibrate:
 
 rule certify:
     input:
+        model=of_light("model.safetensors"),
         logits=of_light("logits.npz"),
-        history=of_light("history.csv"),
     output:
-        of_light("radii.csv"),
+        radii=of_light("radii.csv"),
+        certificate=of_light("certificate.json"),
     log:
         f"{RESULTS}/logs/certify/{LIGHT_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/certify/{LIGHT_JOB}.tsv"
     conda:
-        "../../envs/figures.yaml"
+        "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=2000,
+        runtime=30,
         gpu=0,
     params:
         runs=folders,
@@ -78,6 +79,7 @@ rule attack:
         manifest=rules.prepare_data.output.manifest,
         model=of_heavy("model.safetensors"),
         logits=of_heavy("logits.npz"),
+        radii=of_heavy("radii.csv"),
     output:
         rows=of_heavy("attack.csv"),
         settings=of_heavy("attack.json"),
@@ -111,7 +113,8 @@ rule attack:
 
 rule tabulate:
     input:
-        expand(
+        manifest=rules.prepare_data.output.manifest,
+        runs=expand(
             "{folder}/{name}",
             folder=RUN_FOLDERS,
             name=[
@@ -122,6 +125,7 @@ rule tabulate:
                 "calibration.json",
                 "sweep.csv",
                 "radii.csv",
+                "certificate.json",
                 "attack.csv",
                 "attack.json",
             ],
@@ -144,12 +148,13 @@ rule tabulate:
         runtime=10,
         gpu=0,
     params:
-        epsilons=EVALUATION["epsilons"],
+        config=asked_for(),
+        data=subpath(input.manifest, parent=True),
         tables=subpath(output.runs, parent=True),
         runs=RUN_FOLDERS,
     shell:
-        "python -m lipscale tabulate {params.runs:q} --epsilons {params.epsilons} --tables {params.tables:q} "
-        "2>&1 | tee {log:q}"
+        "printf %s {params.config:q} | python -m lipscale tabulate {params.runs:q} --config - --data {params.data:q} "
+        "--tables {params.tables:q} 2>&1 | tee {log:q}"
 
 
 rule judge:

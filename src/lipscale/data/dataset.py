@@ -7,6 +7,7 @@ import numpy as np
 
 from lipscale import files
 from lipscale.errors import LipscaleError
+from lipscale.seals import checked
 
 SPLITS = ("train", "validation", "test")
 
@@ -18,7 +19,8 @@ class Dataset:
         mean: of the training split, one value per channel, pixels in [0, 1].
         classes: how many.
         image_shape: (channels, height, width).
-        sha256: checksum of the arrays.
+        arrays: the file that holds images and labels.
+        sha256: its checksum.
 
     Raises:
         LipscaleError: the folder holds no prepared data set, or not a whole one.
@@ -26,20 +28,19 @@ class Dataset:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
+        self.arrays = checked(self.folder / "arrays.npz")
         try:
-            manifest = files.read_json(self.folder / "manifest.json")
+            manifest = files.read_json(checked(self.folder / "manifest.json"))
             self.mean: list[float] = manifest["mean"]
             self.classes: int = len(manifest["classes"])
             self.image_shape: tuple[int, int, int] = tuple(manifest["image_shape"])
             self.sha256: str = manifest["arrays_sha256"]
-            if files.sha256(self.folder / "arrays.npz") != self.sha256:
-                raise LipscaleError(f"{self.folder}/arrays.npz differs from its manifest; remove both and prepare them anew")
         except (OSError, ValueError, KeyError) as error:
             raise LipscaleError(f"{self.folder} holds no prepared data set: {error}") from None
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / "arrays.npz", allow_pickle=False) as arrays:
+        with np.load(self.arrays, allow_pickle=False) as arrays:
             return dict(arrays)
 
     def images(self, split: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from lipscale import files
 from lipscale.data.dataset import SPLITS
 from lipscale.data.sources import Split, read
 from lipscale.errors import LipscaleError
+from lipscale.seals import seal
 
 
 def prepare(settings: Mapping, folder: Path) -> None:
@@ -32,10 +33,12 @@ def prepare(settings: Mapping, folder: Path) -> None:
             **{f"{name}_images": np.ascontiguousarray(split.images) for name, split in splits.items()},
             **{f"{name}_labels": split.labels for name, split in splits.items()},
         )
+    seal(arrays)
     files.write_json(
         folder / "manifest.json",
         {
             "dataset": settings["name"],
+            "settings": dict(settings),
             "source": source.origin,
             "classes": source.classes,
             "image_shape": list(train.images.shape[1:]),
@@ -51,6 +54,7 @@ def prepare(settings: Mapping, folder: Path) -> None:
             "arrays_sha256": files.sha256(arrays),
         },
     )
+    seal(folder / "manifest.json", made_from=[arrays])
 
 
 def take(split: Split, count: int, generator: np.random.Generator, key: str) -> tuple[Split, Split]:

@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 
 from lipscale.errors import LipscaleError
 from lipscale.figures import style
+from lipscale.seals import checked
 
 
 def draw(tables: Path, stem: Path, posthoc_lipschitz: float) -> None:
@@ -18,7 +19,7 @@ def draw(tables: Path, stem: Path, posthoc_lipschitz: float) -> None:
         stem: path of the figure without suffix.
         posthoc_lipschitz: L of the fixed-L runs whose logits are divided by T.
     """
-    runs, sweep = pd.read_csv(tables / "runs.csv"), pd.read_csv(tables / "sweep.csv")
+    runs, sweep = pd.read_csv(checked(tables / "runs.csv")), pd.read_csv(checked(tables / "sweep.csv"))
     trained = style.spread(runs[runs["method"] == "fixed"], "lipschitz", "ece")
     chosen = sweep[(sweep["method"] == "fixed") & (sweep["lipschitz"] == posthoc_lipschitz)]
     posthoc = style.spread(divided(chosen, trained["lipschitz"].min(), trained["lipschitz"].max()), "lipschitz", "ece")

@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from lipscale.figures import style
+from lipscale.seals import checked
 
 
 def draw(tables: Path, stem: Path) -> None:
@@ -18,7 +19,7 @@ def draw(tables: Path, stem: Path) -> None:
         tables: folder with feedback.csv.
         stem: path of the figure without suffix.
     """
-    feedback = pd.read_csv(tables / "feedback.csv")
+    feedback = pd.read_csv(checked(tables / "feedback.csv"))
     numbers = over_epochs(feedback[feedback["method"] == "list"])
 
     style.apply()

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lipscale.figures import style
+from lipscale.seals import checked
 
 MARKERS = {"fixed": "o", "list": "D", "unconstrained": "s"}
 FONTS = {"fixed": "normal", "list": "italic"}  # of the labels; a network without constraint has none
@@ -26,7 +27,7 @@ def draw(tables: Path, stem: Path) -> None:
         tables: folder with runs.csv.
         stem: path of the figure without suffix.
     """
-    runs = pd.read_csv(tables / "runs.csv")
+    runs = pd.read_csv(checked(tables / "runs.csv"))
     epsilons = [int(column.removeprefix("robust_")) for column in runs if column.startswith("robust_")]
     numbers = pd.concat(points(runs, epsilon) for epsilon in epsilons)
 

@@ -1,0 +1,249 @@
+"""What a certificate promises: bounds of layers, radii, rounding, and networks that somebody brings."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from orthogonium.layers import MaxMin
+from torch import nn
+from torch.func import jacrev, vmap
+
+from conftest import lipscale
+from lipscale import export, files
+from lipscale.certificate import Certificate, certificate, certified_radii
+from lipscale.errors import LipscaleError
+from lipscale.layers import KINDS, Centre, Residual, Scale, bounds, layer_bounds
+from lipscale.predict import exact_logits
+
+SHAPE = (2, 8, 8)
+LAYERS = {
+    "centre": Centre(2),
+    "dense": nn.Sequential(nn.Flatten(), nn.Linear(128, 7)),
+    "dense without bias": nn.Sequential(nn.Flatten(), nn.Linear(128, 7, bias=False)),
+    "conv": nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"),
+    "conv, zeros, strided": nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
+    "scale": Scale(-1.7),
+    "maxmin": MaxMin(),
+    "relu": nn.ReLU(),
+    "flatten": nn.Flatten(),
+    "average_pool": nn.AvgPool2d(2),
+    "max_pool": nn.MaxPool2d(2),
+    "residual": Residual(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU())),
+}
+
+
+def brought() -> nn.Sequential:
+    """A network of every kind of layer, as somebody might bring it."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        Centre(2), nn.Conv2d(2, 8, 3, padding=1), MaxMin(), Residual(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())),
+        nn.AvgPool2d(2), nn.Conv2d(8, 8, 2, stride=2), Scale(2.0), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 5), Scale(3.0),
+    )  # fmt: skip
+    network[0].mean += 0.4
+    return network
+
+
+def largest_jacobian_norm(network: nn.Module, shape=SHAPE) -> float:
+    """The largest norm of the full Jacobian over images inside and outside the pixel range."""
+    torch.manual_seed(1)
+    images = torch.cat([torch.rand(16, *shape), 3 * torch.randn(16, *shape)]).double()
+    jacobians = vmap(jacrev(lambda image: network(image[None])[0].flatten()))(images)
+    return torch.linalg.matrix_norm(jacobians.flatten(2), 2).max().item()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_slope_of_a_layer_is_never_below_its_jacobian(name):
+    torch.manual_seed(0)
+    layer = LAYERS[name].double()
+    layers = layer if isinstance(layer, nn.Sequential) else nn.Sequential(layer)
+    assert bounds(layers, SHAPE).slope >= largest_jacobian_norm(layers) * (1 - 1e-12)  # of LAPACK, for matrices of side 256
+
+
+def test_every_kind_is_tested():
+    assert {type(layer) for layer in LAYERS.values()} | {nn.Linear} >= {kind.build for kind in KINDS.values()}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_rounding_of_a_layer_is_within_its_bound(name):
+    """float32 stands for float64, where exact values could not be known: the bound is scaled by the ratio of the units."""
+    torch.manual_seed(0)
+    layer = LAYERS[name].float()
+    layers = layer if isinstance(layer, nn.Sequential) else nn.Sequential(layer)
+    found = bounds(layers, SHAPE)
+    images = torch.randn(64, *SHAPE)
+    rounded = layers(images).double()
+    exact = layers.double()(images.double())
+    errors = (rounded - exact).flatten(1).norm(dim=1)
+    allowed = (found.relative * images.double().flatten(1).norm(dim=1) + found.absolute) * 2**29
+    assert (errors <= allowed).all()
+
+
+def test_whole_networks():
+    plain = export.from_modules(brought(), SHAPE).double()
+    promise = certificate(plain)
+    assert largest_jacobian_norm(plain) <= promise.lipschitz_certified == promise.lipschitz
+    images = torch.rand(200, *SHAPE)
+    rounded = export.from_modules(brought(), SHAPE)(images).double()
+    errors = (rounded - exact_logits(plain, images, torch.device("cpu"))).norm(dim=1)
+    assert errors.max() <= promise.rounding * 2**29
+
+
+def test_pairs_of_classes():
+    """No pair has a larger constant than sqrt(2) L, and none a smaller one than its Jacobian shows."""
+    plain = export.from_modules(brought(), SHAPE).double()
+    promise = certificate(plain)
+    assert (promise.pairs <= math.sqrt(2) * promise.lipschitz_certified * (1 + 1e-12)).all()
+    assert (promise.pairs < math.sqrt(2) * promise.lipschitz_certified).any()
+    images = torch.rand(32, *SHAPE).double()
+    jacobians = vmap(jacrev(lambda image: plain(image[None])[0].flatten()))(images).flatten(2)  # (images, classes, pixels)
+    found = (jacobians[:, :, None] - jacobians[:, None]).norm(dim=3).amax(0)
+    assert (found.numpy() <= promise.pairs).all()
+
+
+def promised(lipschitz: float, classes: int, rounding: float = 0.0) -> Certificate:
+    return Certificate(lipschitz, lipschitz, np.full((classes, classes), math.sqrt(2) * lipschitz), rounding)
+
+
+def test_radius_by_hand():
+    """Margin 3 - 1 = 2 at L = 4: R = 2 / (4 sqrt 2). A misclassified image, and one on the border, have none."""
+    logits = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 1.0, 0.0]])
+    margins, radii, pair_radii = certified_radii(logits, np.array([0, 0, 0]), promised(4.0, 3))
+    assert margins.tolist() == [2.0, -2.0, 0.0]
+    assert radii == pytest.approx([2 / (4 * np.sqrt(2)), 0, 0], rel=1e-14)
+    assert pair_radii == pytest.approx(radii, rel=1e-14)
+
+
+def test_radius_is_reached_and_not_passed():
+    """f(x) = (L x, -L x) / sqrt(2) is L-Lipschitz with its decision border at 0, so the radius of x > 0 is x and no more."""
+    lipschitz = 7.0
+    for x in np.random.default_rng(0).random(1000):
+        logits = lipschitz * np.array([[x, -x]]) / np.sqrt(2)
+        radius = certified_radii(logits, np.array([0]), promised(lipschitz, 2))[1]
+        assert radius == pytest.approx([x], rel=1e-14)
+        # the logits are rounded twice, which `rounding` would be there for; up to that the radius is not passed
+        assert Fraction(radius[0]) <= Fraction(x) * (1 + Fraction(4, 2**53))
+
+
+def test_radius_rests_on_the_larger_constant():
+    logits, labels = np.array([[3.0, 1.0]]), np.array([0])
+    loose = Certificate(4.0, 5.0, np.full((2, 2), 8.0), 0.0)
+    assert certified_radii(logits, labels, loose)[1] == pytest.approx([2 / (5 * np.sqrt(2))])
+    claimed = Certificate(5.0, 4.0, np.full((2, 2), 8.0), 0.0)
+    assert certified_radii(logits, labels, claimed)[1] == pytest.approx([2 / (5 * np.sqrt(2))])
+    assert certified_radii(logits, labels, claimed)[2] == pytest.approx([2 / 8])
+
+
+def test_radius_is_lowered_by_rounding():
+    logits, labels = np.array([[3.0, 1.0]]), np.array([0])
+    radius = certified_radii(logits, labels, promised(1.0, 2, rounding=0.1))[1]
+    assert radius == pytest.approx([(2 - 2 * np.sqrt(2) * 0.1) / np.sqrt(2)])
+    assert certified_radii(logits, labels, promised(1.0, 2, rounding=1.0))[1] == [0.0]
+
+
+def test_pair_radius_is_the_nearest_class_in_pixels():
+    """The runner-up is twice as far away in logits as the third class, whose functional is ten times as steep."""
+    pairs = np.array([[0.0, 1.0, 10.0], [1.0, 0.0, 10.0], [10.0, 10.0, 0.0]])
+    radius = certified_radii(np.array([[3.0, 2.0, 1.0]]), np.array([0]), Certificate(10.0, 10.0, pairs, 0.0))
+    assert radius[2] == pytest.approx([0.2])
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.Tanh(), "layer 1 is Tanh; allowed: centre, dense"),
+        (type("Mine", (nn.ReLU,), {})(), "layer 1 is Mine"),
+        (nn.utils.parametrizations.orthogonal(nn.Linear(128, 128)), "layer 1 is ParametrizedLinear; .* unparametrized"),
+        (nn.Conv2d(2, 2, 3, groups=2), "has groups 2; allowed: 1"),
+        (nn.Conv2d(2, 2, 3, dilation=2), r"has dilation \(2, 2\)"),
+        (nn.Conv2d(2, 2, 3, padding="same"), "has padding 'same'; allowed: numbers"),
+        (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding mode 'reflect'; allowed: zeros, circular"),
+        (nn.AvgPool2d(3, stride=1), "windows that overlap"),
+        (nn.MaxPool2d(2, padding=1), "has padding 1"),
+        (MaxMin(axis=2), "has axis 2"),
+        (nn.Flatten(2), "has start_dim 2"),
+        (nn.Linear(8, 3), "allowed: a flattened one"),
+        (Centre(1), "1 channels for an input of shape"),
+        (Residual(nn.Sequential(nn.AvgPool2d(8))), "changes the shape of its input"),
+        (Residual(nn.Sequential(nn.Dropout())), r"layer 1\.0 is Dropout"),
+    ],
+)
+def test_anything_else_is_an_error_that_names_the_layer(layer, message):
+    network = nn.Sequential(nn.ReLU(), layer)
+    with pytest.raises(LipscaleError, match=message):
+        bounds(network, SHAPE)
+    with pytest.raises(LipscaleError):
+        export.from_modules(network, SHAPE)
+
+
+def test_layers_that_do_not_fit_are_named():
+    with pytest.raises(LipscaleError, match=r"layer 1 does not fit an input of shape \[128\]"):
+        export.from_modules(nn.Sequential(nn.Flatten(), nn.Linear(127, 3)), SHAPE)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])
+def test_a_scale_that_is_not_finite_is_refused(value):
+    plain = export.PlainNetwork(
+        [{"layer": "flatten"}, {"layer": "scale", "scale": value}, {"layer": "scale", "scale": 1e300}], 1, SHAPE
+    )
+    with pytest.raises(LipscaleError, match="not finite, or too large"):
+        certificate(plain)
+
+
+@pytest.fixture
+def model(tmp_path):
+    export.save(export.from_modules(brought(), SHAPE), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_certifying_a_network_and_images_of_your_own(model, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), dtype=np.uint8)
+    network = export.load(model).double()
+    labels = exact_logits(network, torch.from_numpy(images), torch.device("cpu")).argmax(1).numpy()
+    np.savez(tmp_path / "images.npz", images=images, labels=labels)
+    said = lipscale("certify", model, tmp_path / "images.npz", "--output", tmp_path / "radii.csv", "--epsilons", 1)
+    rows = files.read_rows(tmp_path / "radii.csv")
+    values = dict(line.split(",") for line in said.stdout.splitlines())
+    assert list(rows[0]) == ["index", "label", "prediction", "margin", "radius", "pair_radius"]
+    assert [int(row["label"]) for row in rows] == labels.tolist()
+    assert float(values["lipschitz_certified"]) == certificate(network).lipschitz_certified
+    assert float(values["clean_accuracy"]) == 1
+    assert float(values["certified_1"]) == np.mean([float(row["radius"]) >= 1 / 255 for row in rows])
+    # the same images in [0, 1], without labels: the predictions are certified
+    np.savez(tmp_path / "floats.npz", images=images / 255)
+    again = lipscale("certify", model, tmp_path / "floats.npz", "--epsilons", 1).stdout
+    assert [line for line in said.stdout.splitlines() if "clean" not in line] == again.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": np.zeros(3)}, "images.npz cannot be read: .*images"),
+        ({"images": np.zeros((2, 3, 8, 8), np.uint8)}, r"images of shape \(3, 8, 8\); allowed: \(2, 8, 8\)"),
+        ({"images": np.full((2, *SHAPE), 1.5)}, r"pixels outside \[0, 1\]"),
+        ({"images": np.full((2, *SHAPE), np.nan)}, r"pixels outside \[0, 1\]"),
+        ({"images": np.zeros((2, *SHAPE), np.int64)}, "int64; allowed"),
+        ({"images": np.zeros((0, *SHAPE), np.uint8)}, "allowed: "),
+        ({"images": np.zeros((2, *SHAPE), np.uint8), "labels": np.array([0])}, "a class number for each image"),
+        ({"images": np.zeros((2, *SHAPE), np.uint8), "labels": np.array([0, 5])}, "label 5; allowed: below 5"),
+        ({"images": np.array([object()])}, "images.npz cannot be read"),
+    ],
+)
+def test_images_that_cannot_be_certified_are_refused_in_a_sentence(model, tmp_path, arrays, message):
+    from lipscale.certify_images import certify_images
+
+    np.savez(tmp_path / "images.npz", **arrays)
+    with pytest.raises(LipscaleError, match=message):
+        certify_images(model, tmp_path / "images.npz", None, [36], "cpu")
+
+
+def test_certify_needs_folders_or_a_model_and_images(model):
+    said = lipscale("certify", model, check=False)
+    assert said.returncode == 1
+    assert "allowed: folders of runs, or MODEL and IMAGES" in said.stderr
+
+
+def test_bounds_of_a_single_layer_name_it():
+    with pytest.raises(LipscaleError, match=r"layer 3 \(conv\): .*allowed: some output"):
+        layer_bounds(nn.Conv2d(2, 2, 9), SHAPE, "3")
