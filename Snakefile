@@ -18,6 +18,7 @@ include: "workflow/rules/figures.smk"
 localrules:
     all,
     measure,
+    audit,
 
 
 rule all:
@@ -33,3 +34,9 @@ rule all:
 rule measure:
     input:
         expand("{folder}/{name}", folder=LIST_FOLDERS, name=["calibration.json", "radii.csv"]),
+
+
+# Attacks that the certificates have to withstand, of every network that has some.
+rule audit:
+    input:
+        rules.tabulate_audits.output,

@@ -98,10 +98,32 @@ def attack(options: argparse.Namespace) -> None:
         (folder / PARTIAL).unlink(missing_ok=True)
 
 
+def audit(options: argparse.Namespace) -> None:
+    from lipscale.audit import Options, audit
+    from lipscale.data.dataset import Dataset
+    from lipscale.seals import checked, seal
+
+    dataset, chosen = Dataset(options.data), Options(options.images, options.batch_size, options.seed)
+    for path in options.models:
+        if path.is_file():
+            audit(path, dataset, chosen, options.device, options.threads, path.with_name("audit"))
+            continue
+        model = checked(path / "model.safetensors")
+        audit(model, dataset, chosen, options.device, options.threads, path / "audit")
+        for name in ("audit.csv", "audit.json"):
+            seal(path / name, made_from=[model])
+
+
 def tabulate(options: argparse.Namespace) -> None:
     from lipscale.tables import tabulate
 
     tabulate(options.runs, read_yaml(options.config), options.data, options.tables)
+
+
+def tabulate_audits(options: argparse.Namespace) -> None:
+    from lipscale.tables import tabulate_audits
+
+    tabulate_audits(options.runs, options.tables)
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -145,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     def verb(function, text: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(function.__name__, help=text, description=text)
+        added = verbs.add_parser(function.__name__.replace("_", "-"), help=text, description=text)
         added.set_defaults(verb=function)
         return added
 
@@ -187,6 +209,18 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--audit", required=True, type=int, help="certified images to attack all the same, at most")
     step.add_argument("--batch-size", required=True, type=int, help="images attacked at once")
     step.add_argument("--seed", default=0, type=int, help="of the choice of images and of the attack, default: 0")
+
+    step = verb(audit, "attack certified images, each at 0.999 of its own radius; exit code 1 if a certificate is broken")
+    step.add_argument(
+        "models", nargs="+", type=Path, metavar="MODEL", help="runs, or .safetensors files; writes audit.csv and .json beside"
+    )  # fmt: skip
+    add(step, "--data", "--device", "--threads")
+    step.add_argument("--images", default=1000, type=int, help="certified images of each network, at most, default: 1000")
+    step.add_argument("--batch-size", default=500, type=int, help="images attacked at once, default: 500")
+    step.add_argument("--seed", default=0, type=int, help="of the choice of images and of the attacks, default: 0")
+
+    step = verb(tabulate_audits, "join the audits of all runs into a table")
+    add(step, "runs", "--tables")
 
     step = verb(tabulate, "join the files of all runs into tables")
     add(step, "runs", "--data", "--tables")

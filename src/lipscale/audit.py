@@ -58,15 +58,27 @@ class Certified:
         return Certified(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
-def audit(model: Path, dataset: Dataset, count: int, batch_size: int, seed: int, device: str, threads: int, stem: Path) -> None:
-    """Attack `count` certified images, those of the test split first; write stem.csv, a row per image, and stem.json.
+@dataclass(frozen=True)
+class Options:
+    """What is attacked.
 
-    Args:
-        count: how many; fewer where fewer are certified.
-        model: a .safetensors file that `lipscale.export.save` wrote.
-        dataset: the prepared data set.
+    Attributes:
+        images: certified images, at most, those of the test split first.
         batch_size: images attacked at once.
         seed: of the choice of images and of the attacks.
+    """
+
+    images: int
+    batch_size: int
+    seed: int
+
+
+def audit(model: Path, dataset: Dataset, options: Options, device: str, threads: int, stem: Path) -> None:
+    """Attack certified images; write stem.csv, a row per image, and stem.json.
+
+    Args:
+        model: a .safetensors file that `lipscale.export.save` wrote.
+        dataset: the prepared data set.
         stem: path of the two files without suffix.
 
     Raises:
@@ -77,21 +89,21 @@ def audit(model: Path, dataset: Dataset, count: int, batch_size: int, seed: int,
     torch.backends.cudnn.allow_tf32 = False
     place, network = select_device(device), export.load(model, device)
     exact = export.load(model, device).double()
-    certified = find_certified(exact, dataset, count, seed, place)
+    certified = find_certified(exact, dataset, options, place)
     if not len(certified.labels):
         raise LipscaleError(f"{model} certifies no image of {dataset.folder}, so there is nothing to attack")
     attacks = list(_attacks(dataset.classes))
     rows = []
     with bar(name=f"audit {stem.name}", total=len(attacks) * len(certified.labels), unit="image") as progress:
-        for first in range(0, len(certified.labels), batch_size):
-            batch = certified[first : first + batch_size]
+        for first in range(0, len(certified.labels), options.batch_size):
+            batch = certified[first : first + options.batch_size]
             # as in `lipscale.attack`: logits of a size that cross-entropy does not saturate at
             temperature = max(float(np.median(batch.margins)) / 5, 1e-12)
             closest = np.full(len(batch.labels), np.inf)
             names, breakers = np.full(len(batch.labels), "", dtype=object), np.full(len(batch.labels), "", dtype=object)
             for name, attack in attacks:
                 describe(progress, name)
-                for found in attack(Calibrated(network, temperature), exact, batch, place, seed):
+                for found in attack(Calibrated(network, temperature), exact, batch, place, options.seed):
                     left = _margins(exact, found, batch, place) / batch.margins
                     names = np.where(left < closest, name, names)
                     closest = np.minimum(left, closest)
@@ -117,7 +129,7 @@ def audit(model: Path, dataset: Dataset, count: int, batch_size: int, seed: int,
             "median_margin_left": float(np.median(left)),
             "model_sha256": files.sha256(model),
             "data_sha256": dataset.sha256,
-            "seed": seed,
+            "seed": options.seed,
             "seconds": time.perf_counter() - start,
             "commit": provenance.commit(),
             "machine": provenance.machine(),
@@ -130,19 +142,19 @@ def audit(model: Path, dataset: Dataset, count: int, batch_size: int, seed: int,
         raise LipscaleError(f"the certificate of {model} is broken for images {images}; this must not happen")
 
 
-def find_certified(network: PlainNetwork, dataset: Dataset, count: int, seed: int, device: torch.device) -> Certified:
-    """At most `count` images with a radius above 0, drawn from the test split, then from the others.
+def find_certified(network: PlainNetwork, dataset: Dataset, options: Options, device: torch.device) -> Certified:
+    """At most `options.images` images with a radius above 0, drawn from the test split, then from the others.
 
     Args:
         network: in float64, on `device`.
     """
     promise, parts = certificate(network), []
     for split in SPLITS_IN_ORDER:
-        wanted = count - sum(len(part.labels) for part in parts)
+        wanted = options.images - sum(len(part.labels) for part in parts)
         images, labels = dataset.images(split), dataset.labels(split)
         logits = exact_logits(network, torch.from_numpy(images), device).numpy()
         margins, radii, pair_radii = certified_radii(logits, labels, promise)
-        chosen = choose(np.flatnonzero(radii > 0), wanted, seed)
+        chosen = choose(np.flatnonzero(radii > 0), wanted, options.seed)
         everything = Certified(
             np.full(len(labels), split, dtype=object), np.arange(len(labels)), images, labels, margins, radii, pair_radii
         )

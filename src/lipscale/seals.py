@@ -41,15 +41,17 @@ def checked(path: Path) -> Path:
 def _read(path: Path) -> dict:
     try:
         record = files.read_json(_place(path))
-        version = record["format"]
-        if version == FORMAT and isinstance(record["sha256"], str) and isinstance(record["made_from"], dict):
-            return record
+        version, sha256, sources = record["format"], record["sha256"], record["made_from"]
+        if not (isinstance(sha256, str) and isinstance(sources, dict)):
+            raise TypeError
     except (OSError, ValueError, LookupError, TypeError):
         raise LipscaleError(f"{path} has no seal that says whether it is whole; remove it, and it is made anew") from None
-    raise LipscaleError(
-        f"{path} is of version {version!r} of the results, and this lipscale reads version {FORMAT}; "
-        "allowed: another experiment name, or the lipscale that made it"
-    )
+    if version != FORMAT:
+        raise LipscaleError(
+            f"{path} is of version {version!r} of the results, and this lipscale reads version {FORMAT}; "
+            "allowed: another experiment name, or the lipscale that made it"
+        )
+    return record
 
 
 def _place(path: Path) -> Path:

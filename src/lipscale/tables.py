@@ -5,6 +5,7 @@ runs.csv     a row per run
 history.csv  a row per run and epoch
 feedback.csv a row per run and measurement of T*
 sweep.csv    a row per run and post-hoc temperature
+audit.csv    a row per run whose certificates were attacked; made by itself
 """
 
 import math
@@ -157,6 +158,23 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
         "commit": provenance["commit"],
         "versions": " ".join(f"{name}={version}" for name, version in provenance["versions"].items()),
     }
+
+
+def tabulate_audits(folders: Sequence[Path], tables: Path) -> None:
+    """Write audit.csv, a row per run: how many certificates were attacked, by what, for how long, and whether one broke."""
+    rows = []
+    for folder in folders:
+        audit = files.read_json(checked(folder / "audit.json"))
+        attacks, commit = "AutoAttack's " + ", ".join(audit["attacks"][:-1]) + f"; {audit['attacks'][-1]}", audit["commit"]
+        settings = read_settings(folder)
+        rows.append(
+            {name: settings[name] for name in KEY}
+            | {name: audit[name] for name in ("images", "broken", "smallest_margin_left", "median_margin_left", "seconds")}
+            | {f"{split}_images": count for split, count in audit["per_split"].items()}
+            | {"share_of_radius": audit["share_of_radius"], "attacks": attacks, "device": audit["device"], "commit": commit}
+        )
+    _write(pd.DataFrame(rows), tables / "audit.csv")
+    seal(tables / "audit.csv")
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:

@@ -37,6 +37,7 @@ DATA = f"{RESULTS}/data"
 RUNS = list(configs.runs(CONFIG))
 RUN_FOLDERS = [f"{RESULTS}/runs/{settings['run']}" for settings in RUNS]
 LIST_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if settings["method"] == "list"]
+CERTIFIED_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if settings["method"] != "unconstrained"]
 EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
 GPU = int(COMPUTE["device"] == "cuda")

@@ -111,6 +111,66 @@ rule attack:
         "--device {params.device} --threads {params.threads} 2>&1 | tee {log:q}"
 
 
+# Not part of the experiment: `snakemake audit` makes it.
+rule audit_certificates:
+    input:
+        arrays=rules.prepare_data.output.arrays,
+        manifest=rules.prepare_data.output.manifest,
+        model=of_heavy("model.safetensors"),
+    output:
+        rows=of_heavy("audit.csv"),
+        summary=of_heavy("audit.json"),
+    log:
+        f"{RESULTS}/logs/audit/{HEAVY_JOB}.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit/{HEAVY_JOB}.tsv"
+    wildcard_constraints:
+        setting="(list|fixed)-[^/]+",
+    conda:
+        "../../envs/compute.yaml"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=COMPUTE["mem_mb"],
+        runtime=COMPUTE["attack_runtime"],
+        gpu=GPU,
+        gpu_share=GPU_SHARE,
+    params:
+        data=subpath(input.manifest, parent=True),
+        device=COMPUTE["device"],
+        threads=COMPUTE["threads"],
+        images=EVALUATION["own_radius_images"],
+        batch_size=EVALUATION["attack_batch_size"],
+        seed=EVALUATION["attack_seed"],
+        runs=folders,
+    shell:
+        "python -m lipscale audit {params.runs:q} --data {params.data:q} --images {params.images} "
+        "--batch-size {params.batch_size} --seed {params.seed} --device {params.device} --threads {params.threads} "
+        "2>&1 | tee {log:q}"
+
+
+rule tabulate_audits:
+    input:
+        expand("{folder}/{name}", folder=CERTIFIED_FOLDERS, name=["audit.json", "config.yaml"]),
+    output:
+        f"{RESULTS}/tables/audit.csv",
+    log:
+        f"{RESULTS}/logs/tabulate_audits.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/tabulate_audits.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        tables=f"{RESULTS}/tables",
+        runs=CERTIFIED_FOLDERS,
+    shell:
+        "python -m lipscale tabulate-audits {params.runs:q} --tables {params.tables:q} 2>&1 | tee {log:q}"
+
+
 rule tabulate:
     input:
         manifest=rules.prepare_data.output.manifest,
