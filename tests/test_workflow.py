@@ -22,7 +22,7 @@ EPSILONS = TINY["evaluation"]["epsilons"]
 def finished(tmp_path_factory) -> Path:
     """The folder of the finished tiny experiment, in a copy of the sources, so that a test can change them."""
     folder = tmp_path_factory.mktemp("workflow with spaces")
-    for name in ("src", "workflow", "envs"):
+    for name in ("src", "workflow", "envs", "profiles"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "Snakefile", folder)
     snakemake(folder, TINY, "--cores", 2, root=folder)

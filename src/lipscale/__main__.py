@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from lipscale import __version__, config
-from lipscale.errors import LipscaleError
+from lipscale import __version__, config, files, locks
+from lipscale.errors import LipscaleError, enough_memory
 
 ARGUMENTS = {  # that several verbs have
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "folders of runs, results/EXPERIMENT/runs/RUN"},
@@ -24,17 +24,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, or 1 with one sentence on stderr where the user can mend it."""
     options = parser().parse_args(arguments)
     try:
-        options.verb(options)
+        with enough_memory(options.verb.__name__, "run fewer jobs at once, or give it more memory"):
+            options.verb(options)
     except LipscaleError as error:
-        print(f"lipscale: {error}", file=sys.stderr)
-        return 1
+        return failed(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return failed(f"{error.filename or options.verb.__name__}: {files.explain(error.errno)}")
     return 0
+
+
+def failed(sentence: str) -> int:
+    print(f"lipscale: {sentence}", file=sys.stderr)
+    return 1
 
 
 def prepare(options: argparse.Namespace) -> None:
     from lipscale.data.prepare import prepare
 
-    prepare(read_yaml(options.settings), options.folder)
+    settings = read_yaml(options.settings)
+    with locks.writing([options.folder]):
+        prepare(settings, options.folder)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -47,11 +58,19 @@ def train(options: argparse.Namespace) -> None:
         config.check_settings(run)
     dataset = Dataset(options.data)
     folders = [options.runs / run["run"] for run in settings]
-    for run, folder in zip(settings, folders, strict=True):
-        training.train(run, dataset, folder)
-    # Snakemake removes the outputs of a job that fails; until all of them are whole, a checkpoint can restore each.
-    for folder in folders:
-        (folder / training.CHECKPOINT).unlink(missing_ok=True)
+    with locks.writing(folders) as waited:
+        for run, folder in zip(settings, folders, strict=True):
+            if waited and training.is_finished(run, dataset, folder):
+                print(f"{folder} has been finished meanwhile", flush=True)
+                continue
+            advice = f"lower training.batch_size, which is {run['training']['batch_size']}, or compute.jobs_per_gpu"
+            with enough_memory(f"run {run['run']}", advice):
+                training.train(run, dataset, folder)
+        # Snakemake removes the outputs of a job that fails, or that a killed Snakemake has left running; until all of them are
+        # whole, a checkpoint can restore each.
+        if all(training.is_finished(run, dataset, folder) for run, folder in zip(settings, folders, strict=True)):
+            for folder in folders:
+                (folder / training.CHECKPOINT).unlink(missing_ok=True)
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -60,23 +79,26 @@ def predict(options: argparse.Namespace) -> None:
     from lipscale.progress import bar
 
     dataset = Dataset(options.data)
-    for folder in bar(options.runs, name="predict", unit="run"):
-        predict(folder, dataset, options.device)
+    with locks.writing(options.runs):
+        for folder in bar(options.runs, name="predict", unit="run"):
+            predict(folder, dataset, options.device)
 
 
 def calibrate(options: argparse.Namespace) -> None:
     from lipscale.calibration import calibrate
     from lipscale.progress import bar
 
-    for folder in bar(options.runs, name="calibrate", unit="run"):
-        calibrate(folder)
+    with locks.writing(options.runs):
+        for folder in bar(options.runs, name="calibrate", unit="run"):
+            calibrate(folder)
 
 
 def certify(options: argparse.Namespace) -> None:
     from lipscale.certificate import certify
 
-    for folder in options.runs:
-        certify(folder)
+    with locks.writing(options.runs):
+        for folder in options.runs:
+            certify(folder)
 
 
 def attack(options: argparse.Namespace) -> None:
@@ -85,22 +107,27 @@ def attack(options: argparse.Namespace) -> None:
 
     dataset = Dataset(options.data)
     chosen = Options(tuple(sorted(options.epsilons)), options.images, options.audit, options.batch_size, options.seed)
-    for folder in options.runs:
-        attack(folder, dataset, chosen, options.device, options.threads)
-    for folder in options.runs:
-        (folder / PARTIAL).unlink(missing_ok=True)
+    advice = f"lower evaluation.attack_batch_size, which is {options.batch_size}"
+    with locks.writing(options.runs):
+        for folder in options.runs:
+            with enough_memory(f"the attack on run {folder.name}", advice):
+                attack(folder, dataset, chosen, options.device, options.threads)
+        for folder in options.runs:
+            (folder / PARTIAL).unlink(missing_ok=True)
 
 
 def tabulate(options: argparse.Namespace) -> None:
     from lipscale.tables import tabulate
 
-    tabulate(options.runs, options.epsilons, options.tables)
+    with locks.writing([*options.runs, options.tables]):
+        tabulate(options.runs, options.epsilons, options.tables)
 
 
 def judge(options: argparse.Namespace) -> None:
     from lipscale.claims import judge
 
-    judge(options.tables, options.epsilon, options.posthoc_lipschitz)
+    with locks.writing([options.tables]):
+        judge(options.tables, options.epsilon, options.posthoc_lipschitz)
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -108,7 +135,9 @@ def draw(options: argparse.Namespace) -> None:
 
     module = import_module(f"lipscale.figures.{options.figure}")
     extra = {"posthoc_lipschitz": options.posthoc_lipschitz} if options.figure == "figure1" else {}
-    module.draw(options.tables, options.folder / options.figure, **extra)
+    stem = options.folder / options.figure
+    with locks.writing([stem]):  # each figure by itself, as several are drawn at once
+        module.draw(options.tables, stem, **extra)
 
 
 def compare(options: argparse.Namespace) -> None:
