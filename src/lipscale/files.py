@@ -59,12 +59,17 @@ def _synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
-def _system_error(error: Exception) -> int | None:
-    """The number of the system's error, which safetensors, written in Rust, has in its message."""
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+def _system_error(error: BaseException | None) -> int | None:
+    """The number of the system's error that is behind another one: safetensors, written in Rust, has it in its message, and
+    matplotlib stumbles over a second error while it handles the first.
+    """
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.errno
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(found[1])
+        error = error.__context__
+    return None
 
 
 def explain(number: int) -> str:
