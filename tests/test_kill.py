@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from conftest import TINY, snakemake, snakemake_command
+from lipscale import locks
 
 CONFIG = {
     **TINY,
@@ -126,13 +127,13 @@ def test_second_workflow_in_the_same_folder_is_refused(unbroken, tmp_path):
         if path.parent.name == "tables" or path.name == "radii.csv":
             path.unlink()
     output = tmp_path / "output.txt"
-    process = start(tmp_path, output)
-    wait_until(lambda: jobs(tmp_path), process, output)
-    second = snakemake(tmp_path, CONFIG, "--cores", 1, "--", "figures", check=False)
-    assert process.poll() is None
+    with locks.writing([tmp_path / "results" / "tiny" / "runs" / "fixed-20-seed0"]):  # the first one waits for it meanwhile
+        process = start(tmp_path, output)
+        wait_until(lambda: jobs(tmp_path, "certify"), process, output)
+        second = snakemake(tmp_path, CONFIG, "--cores", 1, "--", "figures", check=False)
+        snakemake(tmp_path, CONFIG, "--dry-run", "--", TARGET)
     assert second.returncode == 1
     sentence = f"the experiment tiny is already being made, by process {process.pid}; wait until it ends, or stop it first"
     assert sentence in second.stdout
-    snakemake(tmp_path, CONFIG, "--dry-run", "--", TARGET)
     assert process.wait() == 0, output.read_text()
     assert_same_tables(tmp_path, unbroken)
