@@ -8,7 +8,7 @@ class LipscaleError(Exception):
     """Something that the user can mend; the message says what is wrong, where, and what is allowed."""
 
 
-TORCH_SAYS = ("out of memory", "can't allocate memory")  # in RuntimeErrors, of the GPU and of the CPU
+TORCH_SAYS = ("out of memory", "can't allocate memory", "std::bad_alloc")  # in RuntimeErrors, of the GPU and of the CPU
 
 
 @contextmanager

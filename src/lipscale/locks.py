@@ -56,11 +56,15 @@ def hold_experiment(results: Path, snakemake_locks: Path) -> BinaryIO:
         raise LipscaleError(
             f"the experiment {results.name} is already being made, by {_holder(file)}; wait until it ends, or stop it first"
         )
-    left = [path for path in snakemake_locks.glob("*.lock") if f"{results}/" in path.read_text(encoding="utf-8")]
+    left = []
+    for path in snakemake_locks.glob("*.lock"):
+        with contextlib.suppress(FileNotFoundError):  # of another experiment, which has just ended
+            if f"{results}/".encode() in path.read_bytes():
+                left.append(path)
     if left and not (locked and _signature(file)[1:] == [platform.node()]):
         return file
     for path in left:
-        path.unlink()
+        path.unlink(missing_ok=True)
     if left:
         print(f"the Snakemake that made {results} was killed; its lock on the folder is removed", file=sys.stderr, flush=True)
     _sign(file)
@@ -94,7 +98,7 @@ def _sign(file: BinaryIO) -> None:
 def _signature(file: BinaryIO) -> list[str]:
     """Process id and host of who locked the file last, or less if it could not be written."""
     file.seek(0)
-    return file.read().decode().split()
+    return file.read().decode(errors="replace").split()
 
 
 def _holder(file: BinaryIO) -> str:
