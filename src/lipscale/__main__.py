@@ -18,6 +18,9 @@ ARGUMENTS = {  # that several verbs have
     "--epsilons": {"required": True, "type": int, "nargs": "+", "help": "l2 budgets in 1/255 of the pixel range"},
     "--tables": {"required": True, "type": Path, "help": "folder of the tables"},
 }
+# Snakemake removes the outputs of a job that failed, or that outlived a killed Snakemake, and runs it again. So training and
+# attacks leave what these can be restored from, until the step after them shows that Snakemake has seen the outputs.
+VERDICTS = "attack-partial.json"  # attack.PARTIAL, which the environment of `tabulate` cannot import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,30 +61,24 @@ def train(options: argparse.Namespace) -> None:
         config.check_settings(run)
     dataset = Dataset(options.data)
     folders = [options.runs / run["run"] for run in settings]
-    with locks.writing(folders) as waited:
+    with locks.writing(folders):
         for run, folder in zip(settings, folders, strict=True):
-            if waited and training.is_finished(run, dataset, folder):
-                print(f"{folder} has been finished meanwhile", flush=True)
-                continue
             advice = f"lower training.batch_size, which is {run['training']['batch_size']}, or compute.jobs_per_gpu"
             with enough_memory(f"run {run['run']}", advice):
                 training.train(run, dataset, folder)
-        # Snakemake removes the outputs of a job that fails, or that a killed Snakemake has left running; until all of them are
-        # whole, a checkpoint can restore each.
-        if all(training.is_finished(run, dataset, folder) for run, folder in zip(settings, folders, strict=True)):
-            for folder in folders:
-                (folder / training.CHECKPOINT).unlink(missing_ok=True)
 
 
 def predict(options: argparse.Namespace) -> None:
     from lipscale.data.dataset import Dataset
     from lipscale.predict import predict
     from lipscale.progress import bar
+    from lipscale.training import CHECKPOINT
 
     dataset = Dataset(options.data)
     with locks.writing(options.runs):
         for folder in bar(options.runs, name="predict", unit="run"):
             predict(folder, dataset, options.device)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def calibrate(options: argparse.Namespace) -> None:
@@ -102,7 +99,7 @@ def certify(options: argparse.Namespace) -> None:
 
 
 def attack(options: argparse.Namespace) -> None:
-    from lipscale.attack import PARTIAL, Options, attack
+    from lipscale.attack import Options, attack
     from lipscale.data.dataset import Dataset
 
     dataset = Dataset(options.data)
@@ -112,8 +109,6 @@ def attack(options: argparse.Namespace) -> None:
         for folder in options.runs:
             with enough_memory(f"the attack on run {folder.name}", advice):
                 attack(folder, dataset, chosen, options.device, options.threads)
-        for folder in options.runs:
-            (folder / PARTIAL).unlink(missing_ok=True)
 
 
 def tabulate(options: argparse.Namespace) -> None:
@@ -121,6 +116,8 @@ def tabulate(options: argparse.Namespace) -> None:
 
     with locks.writing([*options.runs, options.tables]):
         tabulate(options.runs, options.epsilons, options.tables)
+        for folder in options.runs:
+            (folder / VERDICTS).unlink(missing_ok=True)
 
 
 def judge(options: argparse.Namespace) -> None:

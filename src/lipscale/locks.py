@@ -20,21 +20,19 @@ UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # by
 
 
 @contextlib.contextmanager
-def writing(folders: Iterable[Path]) -> Iterator[bool]:
-    """Hold the locks of folders that are written; where another process holds one, say so and wait. Yields whether it waited.
+def writing(folders: Iterable[Path]) -> Iterator[None]:
+    """Hold the locks of folders that are written; where another process holds one, say so and wait.
 
     They are taken in sorted order, so that no two processes wait for each other. A file system without locks goes without.
     """
-    waited = False
     with contextlib.ExitStack() as stack:
         for folder in sorted({folder.resolve() for folder in folders}):
             file = stack.enter_context(_open(folder))
             if _lock(file) is False:
                 print(f"waiting for {_holder(file)}, which is still writing {folder}", flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
-                waited = True
             _sign(file)
-        yield waited
+        yield
 
 
 def hold_experiment(results: Path, snakemake_locks: Path) -> BinaryIO:

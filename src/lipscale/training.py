@@ -30,7 +30,6 @@ from lipscale.progress import bar, describe
 from lipscale.temperature import fit_temperature, nll
 
 CHECKPOINT = "checkpoint.pt"
-FILES = ("config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json")  # of a finished run
 HISTORY = (
     "epoch", "lipschitz", "temperature", "next_lipschitz", "bounded", "train_loss", "validation_nll",
     "validation_accuracy", "validation_ece",
@@ -45,8 +44,8 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
     Args:
         settings: one of `config.runs`.
         dataset: the prepared data set.
-        folder: gets config.yaml, history.csv, feedback.csv, model.safetensors and provenance.json; while training,
-            checkpoint.pt.
+        folder: gets config.yaml, history.csv, feedback.csv, model.safetensors and provenance.json; and checkpoint.pt, the
+            state after the last epoch.
 
     Raises:
         LipscaleError: loss or logits are no longer finite, the device is missing, or a file cannot be written.
@@ -88,14 +87,6 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
             "versions": provenance.versions(),
         },
     )
-
-
-def is_finished(settings: Mapping, dataset: Dataset, folder: Path) -> bool:
-    """Whether the folder has all files that `train` writes for these settings and data."""
-    if not all((folder / name).exists() for name in FILES):
-        return False
-    written = files.read_json(folder / "provenance.json")
-    return (written["config_hash"], written["data_sha256"]) == (config.digest(settings), dataset.sha256)
 
 
 def select_device(name: str) -> torch.device:
