@@ -31,7 +31,7 @@ DONE, NEW = "list-0.1-seed0", "list-0.1-seed1"
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder but locks."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".locks"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -187,7 +187,7 @@ def test_what_a_killed_process_leaves_is_overwritten(copied):
 def test_second_process_waits_for_the_first(experiment, tmp_path):
     folder = tmp_path / "data"
     command = [sys.executable, "-m", "lipscale", "prepare", "--settings", experiment / "dataset.yaml", "--folder", folder]
-    with locks.writing([folder]):
+    with locks.writing("prepare", [folder]):
         process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == f"waiting for process {os.getpid()}, which is still writing {folder}\n"
         assert process.poll() is None
@@ -200,10 +200,10 @@ def test_second_process_waits_for_the_first(experiment, tmp_path):
 def test_lock_ends_with_a_killed_process(tmp_path, capsys):
     code = (
         "import os, sys; from pathlib import Path; from lipscale import locks\n"
-        "with locks.writing([Path(sys.argv[1])]): os.kill(os.getpid(), 9)"
+        "with locks.writing('train', [Path(sys.argv[1])]): os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=False).returncode
-    with locks.writing([tmp_path / "run"]):
+    with locks.writing("train", [tmp_path / "run"]):
         assert "waiting" not in capsys.readouterr().out
 
 
@@ -235,12 +235,18 @@ def test_what_an_orphan_has_finished_is_not_done_again(copied, monkeypatch):
     assert not (run / "attack-partial.json").exists()
 
 
+def test_calibration_does_not_wait_for_an_attack(experiment, capsys):
+    with locks.writing("attack", [experiment / "runs" / DONE]):
+        assert main(steps(experiment)["certify"]) == 0
+    assert "waiting" not in capsys.readouterr().out
+
+
 def test_folders_in_any_order_are_no_deadlock(tmp_path):
     folders = [tmp_path / name for name in ("a", "b", "c")]
 
     def lock_often(order: list[Path]) -> None:
         for _ in range(100):
-            with locks.writing(order):
+            with locks.writing("train", order):
                 pass
 
     with ThreadPoolExecutor() as pool:
@@ -271,7 +277,7 @@ def test_locks_of_a_killed_snakemake_are_removed(left_locks, capsys):
 @pytest.mark.parametrize("signature", ["17 another-host", "", "17"])
 def test_locks_of_another_host_are_left_alone(left_locks, signature):
     """Twice, as the first attempt must not make them look like this host's."""
-    Path("results/.tiny.lock").write_text(signature)
+    Path("results/.locks/tiny").write_text(signature)
     for _ in range(2):
         locks.hold_experiment(Path("results/tiny"), left_locks).close()
     assert len(list(left_locks.iterdir())) == 2
@@ -284,9 +290,9 @@ def test_file_system_without_locks(left_locks, monkeypatch):
     monkeypatch.setattr(locks.fcntl, "flock", flock)
     locks.hold_experiment(Path("results/tiny"), left_locks).close()
     assert len(list(left_locks.iterdir())) == 2
-    with locks.writing([Path("results/tiny/runs/one")]):
+    with locks.writing("train", [Path("results/tiny/runs/one")]):
         pass
-    assert Path("results/tiny/runs/.one.lock").read_text() == f"{os.getpid()} {platform.node()}"
+    assert Path("results/tiny/runs/.locks/one.train").read_text() == f"{os.getpid()} {platform.node()}"
 
 
 # --------------------------------------------------------------------------------------------------------------- memory

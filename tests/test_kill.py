@@ -127,7 +127,7 @@ def test_second_workflow_in_the_same_folder_is_refused(unbroken, tmp_path):
         if path.parent.name == "tables" or path.name == "radii.csv":
             path.unlink()
     output = tmp_path / "output.txt"
-    with locks.writing([tmp_path / "results" / "tiny" / "runs" / "fixed-20-seed0"]):  # the first one waits for it meanwhile
+    with locks.writing("certify", [tmp_path / "results" / "tiny" / "runs" / "fixed-20-seed0"]):  # which the first waits for
         process = start(tmp_path, output)
         wait_until(lambda: jobs(tmp_path, "certify"), process, output)
         second = snakemake(tmp_path, CONFIG, "--cores", 1, "--", "figures", check=False)

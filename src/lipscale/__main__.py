@@ -47,7 +47,7 @@ def prepare(options: argparse.Namespace) -> None:
     from lipscale.data.prepare import prepare
 
     settings = read_yaml(options.settings)
-    with locks.writing([options.folder]):
+    with locks.writing("prepare", [options.folder]):
         prepare(settings, options.folder)
 
 
@@ -61,7 +61,7 @@ def train(options: argparse.Namespace) -> None:
         config.check_settings(run)
     dataset = Dataset(options.data)
     folders = [options.runs / run["run"] for run in settings]
-    with locks.writing(folders):
+    with locks.writing("train", folders):
         for run, folder in zip(settings, folders, strict=True):
             advice = f"lower training.batch_size, which is {run['training']['batch_size']}, or compute.jobs_per_gpu"
             with enough_memory(f"run {run['run']}", advice):
@@ -75,7 +75,7 @@ def predict(options: argparse.Namespace) -> None:
     from lipscale.training import CHECKPOINT
 
     dataset = Dataset(options.data)
-    with locks.writing(options.runs):
+    with locks.writing("predict", options.runs):
         for folder in bar(options.runs, name="predict", unit="run"):
             predict(folder, dataset, options.device)
             (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def calibrate(options: argparse.Namespace) -> None:
     from lipscale.calibration import calibrate
     from lipscale.progress import bar
 
-    with locks.writing(options.runs):
+    with locks.writing("calibrate", options.runs):
         for folder in bar(options.runs, name="calibrate", unit="run"):
             calibrate(folder)
 
@@ -93,7 +93,7 @@ def calibrate(options: argparse.Namespace) -> None:
 def certify(options: argparse.Namespace) -> None:
     from lipscale.certificate import certify
 
-    with locks.writing(options.runs):
+    with locks.writing("certify", options.runs):
         for folder in options.runs:
             certify(folder)
 
@@ -105,7 +105,7 @@ def attack(options: argparse.Namespace) -> None:
     dataset = Dataset(options.data)
     chosen = Options(tuple(sorted(options.epsilons)), options.images, options.audit, options.batch_size, options.seed)
     advice = f"lower evaluation.attack_batch_size, which is {options.batch_size}"
-    with locks.writing(options.runs):
+    with locks.writing("attack", options.runs):
         for folder in options.runs:
             with enough_memory(f"the attack on run {folder.name}", advice):
                 attack(folder, dataset, chosen, options.device, options.threads)
@@ -114,7 +114,7 @@ def attack(options: argparse.Namespace) -> None:
 def tabulate(options: argparse.Namespace) -> None:
     from lipscale.tables import tabulate
 
-    with locks.writing([*options.runs, options.tables]):
+    with locks.writing("tabulate", [*options.runs, options.tables]):
         tabulate(options.runs, options.epsilons, options.tables)
         for folder in options.runs:
             (folder / VERDICTS).unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def tabulate(options: argparse.Namespace) -> None:
 def judge(options: argparse.Namespace) -> None:
     from lipscale.claims import judge
 
-    with locks.writing([options.tables]):
+    with locks.writing("judge", [options.tables]):
         judge(options.tables, options.epsilon, options.posthoc_lipschitz)
 
 
@@ -133,7 +133,7 @@ def draw(options: argparse.Namespace) -> None:
     module = import_module(f"lipscale.figures.{options.figure}")
     extra = {"posthoc_lipschitz": options.posthoc_lipschitz} if options.figure == "figure1" else {}
     stem = options.folder / options.figure
-    with locks.writing([stem]):  # each figure by itself, as several are drawn at once
+    with locks.writing("draw", [stem]):  # each figure by itself, as several are drawn at once
         module.draw(options.tables, stem, **extra)
 
 

@@ -1,7 +1,7 @@
-"""Locks that keep two processes from writing the same folder. The kernel drops a lock when its process ends, however it ends.
+"""Locks that keep two processes from writing the same files. The kernel drops a lock when its process ends, however it ends.
 
-The lock of a folder is a hidden file beside it. It is never removed: a process could then hold the lock of a file that has
-lost its name, while another one locks the file that has got it.
+The locks of a folder lie in a hidden folder beside it. They are never removed: a process could then hold the lock of a file
+that has lost its name, while another one locks the file that has got it.
 """
 
 import contextlib
@@ -20,14 +20,15 @@ UNSUPPORTED = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # by
 
 
 @contextlib.contextmanager
-def writing(folders: Iterable[Path]) -> Iterator[None]:
-    """Hold the locks of folders that are written; where another process holds one, say so and wait.
+def writing(verb: str, folders: Iterable[Path]) -> Iterator[None]:
+    """Hold the locks of the files that a verb writes into folders; where another process holds one, say so and wait.
 
-    They are taken in sorted order, so that no two processes wait for each other. A file system without locks goes without.
+    Each verb has its own, as calibration and attack of a run write different files at the same time. They are taken in sorted
+    order, so that no two processes wait for each other. A file system without locks goes without.
     """
     with contextlib.ExitStack() as stack:
         for folder in sorted({folder.resolve() for folder in folders}):
-            file = stack.enter_context(_open(folder))
+            file = stack.enter_context(_open(folder, f".{verb}"))
             if _lock(file) is False:
                 print(f"waiting for {_holder(file)}, which is still writing {folder}", flush=True)
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -69,9 +70,10 @@ def hold_experiment(results: Path, snakemake_locks: Path) -> BinaryIO:
     return file
 
 
-def _open(folder: Path) -> BinaryIO:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder.with_name(f".{folder.name}.lock").open("ab+", buffering=0)
+def _open(folder: Path, suffix: str = "") -> BinaryIO:
+    path = folder.parent / ".locks" / f"{folder.name}{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("ab+", buffering=0)
 
 
 def _lock(file: BinaryIO) -> bool | None:
