@@ -11,7 +11,7 @@ help:
 	@echo "make figures   the embedded default: Figures 1 to 3 of the digits experiment, in results/digits/figures"
 	@echo "make test      the tests"
 	@echo "make format    format and lint the Python sources"
-	@echo "make unlock    after Snakemake itself was killed: lets it start again; nothing is lost"
+	@echo "make unlock    after Snakemake was killed on another host: lets it start again; nothing is lost"
 	@echo "make clean     remove the environment; results stay"
 	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml)"
 

@@ -71,25 +71,19 @@ def lipscale(*arguments: object, stdin: object = None, check: bool = True) -> su
     )
 
 
+def snakemake_command(folder: Path, config: dict, *arguments: object, root: Path = ROOT) -> list[str]:
+    """Snakemake with the workflow in `root`, writing below `folder`."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile"]
+    return [*map(str, [*command, "--directory", folder, "--configfile", path, *arguments])]
+
+
 def snakemake(
     folder: Path, config: dict, *arguments: object, check: bool = True, root: Path = ROOT
 ) -> subprocess.CompletedProcess:
-    """Snakemake with the workflow in `root`, writing below `folder`; stdout holds all that it says."""
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        root / "Snakefile",
-        "--directory",
-        folder,
-        "--configfile",
-        path,
-    ]
-    result = subprocess.run(
-        [*map(str, [*command, *arguments])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    """Run `snakemake_command`; stdout holds all that it says."""
+    command = snakemake_command(folder, config, *arguments, root=root)
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert result.returncode == 0 or not check, result.stdout
     return result

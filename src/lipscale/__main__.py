@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from lipscale import __version__, config
-from lipscale.errors import LipscaleError
+from lipscale import __version__, config, files, locks
+from lipscale.errors import LipscaleError, enough_memory
 
 ARGUMENTS = {  # that several verbs have
     "runs": {"nargs": "+", "type": Path, "metavar": "RUN", "help": "folders of runs, results/EXPERIMENT/runs/RUN"},
@@ -18,23 +18,37 @@ ARGUMENTS = {  # that several verbs have
     "--epsilons": {"required": True, "type": int, "nargs": "+", "help": "l2 budgets in 1/255 of the pixel range"},
     "--tables": {"required": True, "type": Path, "help": "folder of the tables"},
 }
+# Snakemake removes the outputs of a job that failed, or that outlived a killed Snakemake, and runs it again. So training and
+# attacks leave what these can be restored from, until the step after them shows that Snakemake has seen the outputs.
+VERDICTS = "attack-partial.json"  # attack.PARTIAL, which the environment of `tabulate` cannot import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, or 1 with one sentence on stderr where the user can mend it."""
     options = parser().parse_args(arguments)
     try:
-        options.verb(options)
+        with enough_memory(options.verb.__name__, "run fewer jobs at once, or give it more memory"):
+            options.verb(options)
     except LipscaleError as error:
-        print(f"lipscale: {error}", file=sys.stderr)
-        return 1
+        return failed(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        return failed(f"{error.filename or options.verb.__name__}: {files.explain(error.errno)}")
     return 0
+
+
+def failed(sentence: str) -> int:
+    print(f"lipscale: {sentence}", file=sys.stderr)
+    return 1
 
 
 def prepare(options: argparse.Namespace) -> None:
     from lipscale.data.prepare import prepare
 
-    prepare(read_yaml(options.settings), options.folder)
+    settings = read_yaml(options.settings)
+    with locks.writing("prepare", [options.folder]):
+        prepare(settings, options.folder)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -47,29 +61,33 @@ def train(options: argparse.Namespace) -> None:
         config.check_settings(run)
     dataset = Dataset(options.data)
     folders = [options.runs / run["run"] for run in settings]
-    for run, folder in zip(settings, folders, strict=True):
-        training.train(run, dataset, folder)
-    # Snakemake removes the outputs of a job that fails; until all of them are whole, a checkpoint can restore each.
-    for folder in folders:
-        (folder / training.CHECKPOINT).unlink(missing_ok=True)
+    with locks.writing("train", folders):
+        for run, folder in zip(settings, folders, strict=True):
+            advice = f"lower training.batch_size, which is {run['training']['batch_size']}, or compute.jobs_per_gpu"
+            with enough_memory(f"run {run['run']}", advice):
+                training.train(run, dataset, folder)
 
 
 def predict(options: argparse.Namespace) -> None:
     from lipscale.data.dataset import Dataset
     from lipscale.predict import predict
     from lipscale.progress import bar
+    from lipscale.training import CHECKPOINT
 
     dataset = Dataset(options.data)
-    for folder in bar(options.runs, name="predict", unit="run"):
-        predict(folder, dataset, options.device)
+    with locks.writing("predict", options.runs):
+        for folder in bar(options.runs, name="predict", unit="run"):
+            predict(folder, dataset, options.device)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def calibrate(options: argparse.Namespace) -> None:
     from lipscale.calibration import calibrate
     from lipscale.progress import bar
 
-    for folder in bar(options.runs, name="calibrate", unit="run"):
-        calibrate(folder)
+    with locks.writing("calibrate", options.runs):
+        for folder in bar(options.runs, name="calibrate", unit="run"):
+            calibrate(folder)
 
 
 def certify(options: argparse.Namespace) -> None:
@@ -82,20 +100,22 @@ def certify(options: argparse.Namespace) -> None:
     elif model.suffix == ".safetensors" or options.output:
         raise LipscaleError(f"certify got {' '.join(map(str, options.paths))}; allowed: folders of runs, or MODEL and IMAGES")
     else:
-        for folder in options.paths:
-            certify(folder)
+        with locks.writing("certify", options.paths):
+            for folder in options.paths:
+                certify(folder)
 
 
 def attack(options: argparse.Namespace) -> None:
-    from lipscale.attack import PARTIAL, Options, attack
+    from lipscale.attack import Options, attack
     from lipscale.data.dataset import Dataset
 
     dataset = Dataset(options.data)
     chosen = Options(tuple(sorted(options.epsilons)), options.images, options.audit, options.batch_size, options.seed)
-    for folder in options.runs:
-        attack(folder, dataset, chosen, options.device, options.threads)
-    for folder in options.runs:
-        (folder / PARTIAL).unlink(missing_ok=True)
+    advice = f"lower evaluation.attack_batch_size, which is {options.batch_size}"
+    with locks.writing("attack", options.runs):
+        for folder in options.runs:
+            with enough_memory(f"the attack on run {folder.name}", advice):
+                attack(folder, dataset, chosen, options.device, options.threads)
 
 
 def audit(options: argparse.Namespace) -> None:
@@ -105,31 +125,34 @@ def audit(options: argparse.Namespace) -> None:
 
     dataset, chosen = Dataset(options.data), Options(options.images, options.batch_size, options.seed)
     for path in options.models:
-        if path.is_file():
-            audit(path, dataset, chosen, options.device, options.threads, path.with_name("audit"))
-            continue
-        model = checked(path / "model.safetensors")
-        audit(model, dataset, chosen, options.device, options.threads, path / "audit")
-        for name in ("audit.csv", "audit.json"):
-            seal(path / name, made_from=[model])
+        model = path if path.is_file() else checked(path / "model.safetensors")
+        with locks.writing("audit", [model.parent]):
+            audit(model, dataset, chosen, options.device, options.threads, model.with_name("audit"))
+            for name in ("audit.csv", "audit.json") if path.is_dir() else ():
+                seal(path / name, made_from=[model])
 
 
 def tabulate(options: argparse.Namespace) -> None:
     from lipscale.tables import tabulate
 
-    tabulate(options.runs, read_yaml(options.config), options.data, options.tables)
+    with locks.writing("tabulate", [*options.runs, options.tables]):
+        tabulate(options.runs, read_yaml(options.config), options.data, options.tables)
+        for folder in options.runs:
+            (folder / VERDICTS).unlink(missing_ok=True)
 
 
 def tabulate_audits(options: argparse.Namespace) -> None:
     from lipscale.tables import tabulate_audits
 
-    tabulate_audits(options.runs, options.tables)
+    with locks.writing("tabulate-audits", [options.tables]):
+        tabulate_audits(options.runs, options.tables)
 
 
 def judge(options: argparse.Namespace) -> None:
     from lipscale.claims import judge
 
-    judge(options.tables, options.epsilon, options.posthoc_lipschitz)
+    with locks.writing("judge", [options.tables]):
+        judge(options.tables, options.epsilon, options.posthoc_lipschitz)
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -137,7 +160,9 @@ def draw(options: argparse.Namespace) -> None:
 
     module = import_module(f"lipscale.figures.{options.figure}")
     extra = {"posthoc_lipschitz": options.posthoc_lipschitz} if options.figure == "figure1" else {}
-    module.draw(options.tables, options.folder / options.figure, **extra)
+    stem = options.folder / options.figure
+    with locks.writing("draw", [stem]):  # each figure by itself, as several are drawn at once
+        module.draw(options.tables, stem, **extra)
 
 
 def compare(options: argparse.Namespace) -> None:

@@ -1,5 +1,31 @@
 """The one exception that reaches a user as a sentence instead of a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LipscaleError(Exception):
     """Something that the user can mend; the message says what is wrong, where, and what is allowed."""
+
+
+TORCH_SAYS = ("out of memory", "can't allocate memory", "std::bad_alloc")  # in RuntimeErrors, of the GPU and of the CPU
+
+
+@contextmanager
+def enough_memory(what: str, advice: str) -> Iterator[None]:
+    """Raise LipscaleError where memory runs out in the block, on the CPU or the GPU.
+
+    Args:
+        what: needs the memory.
+        advice: what needs less.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's errors are RuntimeErrors, known by their words
+        said = " ".join(str(error).split())
+        if not isinstance(error, MemoryError) and not any(
+            words in said for words in ("out of memory", "can't allocate memory")
+        ):
+            raise
+        details = ". ".join(said.split(". ")[:2])  # torch goes on with what PyTorch had reserved
+        raise LipscaleError(f"{what}: memory ran out ({details or 'nothing more is known'}); {advice}") from None

@@ -1,27 +1,80 @@
 """Files that are written whole or not at all, and their checksums."""
 
 import csv
+import errno
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lipscale.errors import LipscaleError
+
+ADVICE = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EROFS: "allowed: a place that can be written to",
+    errno.EACCES: "allowed: a place that you may write to",
+    errno.EPERM: "allowed: a place that you may write to",
+}
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; move it to `path` if the block ends well, else remove it.
 
-    A process that is killed leaves `path` as it was, and a temporary file that the next attempt overwrites.
+    A process that is killed leaves `path` as it was, and a temporary file that the next attempt overwrites. The content is on
+    the disk before it gets its name, so that neither does a power loss leave a file that is not whole.
+
+    Raises:
+        LipscaleError: the file cannot be written, as the disk is full, for example.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".partial-{path.name}")
     try:
-        yield temporary
-        temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _synchronise(temporary)
+            temporary.replace(path)
+            with suppress(OSError):  # some file systems cannot do this with a folder
+                _synchronise(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        raise LipscaleError(f"{path} cannot be written: {explain(number)}; what was there is untouched") from None
+
+
+def _synchronise(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _system_error(error: BaseException | None) -> int | None:
+    """The number of the system's error that is behind another one: safetensors, written in Rust, has it in its message, and
+    matplotlib stumbles over a second error while it handles the first.
+    """
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.errno
+        if found := re.search(r"\(os error (\d+)\)", str(error)):
+            return int(found[1])
+        error = error.__context__
+    return None
+
+
+def explain(number: int) -> str:
+    """A system's error in words, and what to do about it."""
+    return f"{os.strerror(number)}; {ADVICE[number]}" if number in ADVICE else os.strerror(number)
 
 
 def write_text(path: str | Path, text: str) -> None:

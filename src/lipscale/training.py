@@ -5,8 +5,9 @@ same numbers. Randomness is a function of (seed, epoch) alone; there is no gener
 """
 
 import copy
+import hashlib
+import io
 import math
-import pickle
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
@@ -44,11 +45,11 @@ def train(settings: Mapping, dataset: Dataset, folder: Path) -> None:
     Args:
         settings: one of `config.runs`.
         dataset: the prepared data set.
-        folder: gets config.yaml, history.csv, feedback.csv, model.safetensors and provenance.json; while training,
-            checkpoint.pt.
+        folder: gets config.yaml, history.csv, feedback.csv, model.safetensors and provenance.json; and checkpoint.pt, the
+            state after the last epoch.
 
     Raises:
-        LipscaleError: the loss is no longer finite, or the device is missing.
+        LipscaleError: loss or logits are no longer finite, the device is missing, or a file cannot be written.
     """
     device = select_device(settings["device"])
     torch.set_num_threads(settings["threads"])
@@ -142,9 +143,18 @@ class Training:
         return self.history[-1]
 
     def measure(self, epochs: float) -> tuple[torch.Tensor, Update]:
-        """Validation logits and their T* after so many epochs; LiST then sets the next L."""
+        """Validation logits and their T* after so many epochs; LiST then sets the next L.
+
+        Raises:
+            LipscaleError: the logits are not finite, as the last step's weights, whose loss nobody has seen, are not.
+        """
         start = time.perf_counter()
-        logits, lipschitz = self.validation_logits(), self.network.lipschitz
+        try:
+            logits, lipschitz = self.validation_logits(), self.network.lipschitz
+        except torch.linalg.LinAlgError:
+            raise self._diverged("weights are no longer finite") from None
+        if not logits.isfinite().all():
+            raise self._diverged("validation logits are no longer finite")
         if self.settings["method"] == "list":
             update = self.feedback.update(lipschitz, logits, self.validation_labels)
             self.network.lipschitz = update.next_lipschitz
@@ -191,7 +201,7 @@ class Training:
             epochs: the time after so many steps, for the record of updates.
 
         Raises:
-            LipscaleError: the loss is no longer finite.
+            LipscaleError: the loss or the logits are no longer finite.
         """
         divide = self.settings["training"]["divide_loss"] and self.settings["method"] != "unconstrained"
         generator = torch.Generator().manual_seed(_mix(self.settings["seed"], len(self.history)))
@@ -219,11 +229,14 @@ class Training:
         except torch.linalg.LinAlgError:  # what orthogonalisation makes of weights that are no longer finite
             mean = math.nan
         if not math.isfinite(mean):
-            raise LipscaleError(
-                f"run {self.settings['run']}: the training loss became {mean} in epoch {len(self.history) + 1} at "
-                f"L = {self.network.lipschitz:g}; a smaller training.learning_rate may help"
-            )
+            raise self._diverged(f"training loss became {mean}")
         return mean
+
+    def _diverged(self, what: str) -> LipscaleError:
+        return LipscaleError(
+            f"run {self.settings['run']}: the {what} in epoch {len(self.history) + 1} at L = {self.network.lipschitz:g}; "
+            "a smaller training.learning_rate may help"
+        )
 
     def _set_learning_rate(self, progress: float) -> None:
         """A half cosine from the configured rate to 0 (Loshchilov and Hutter, ICLR 2017, without restarts)."""
@@ -240,37 +253,53 @@ class Training:
         return torch.cat(parts)
 
     def save(self, path: Path) -> None:
-        with files.atomic(path) as temporary:
-            torch.save(
-                {
-                    "config_hash": config.digest(self.settings),
-                    "data_sha256": self.dataset.sha256,
-                    "network": self.network.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "history": self.history,
-                    "measurements": self.measurements,
-                    "rehearsal_seconds": self.rehearsal_seconds,
-                },
-                temporary,
-            )
+        """Write a checkpoint: the SHA-256 of what follows, then what torch.save makes of the state."""
+        payload = io.BytesIO()
+        torch.save(
+            {
+                "config_hash": config.digest(self.settings),
+                "data_sha256": self.dataset.sha256,
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "history": self.history,
+                "measurements": self.measurements,
+                "rehearsal_seconds": self.rehearsal_seconds,
+            },
+            payload,
+        )
+        with files.atomic(path) as temporary, temporary.open("wb") as file:
+            file.write(hashlib.sha256(payload.getbuffer()).digest())
+            file.write(payload.getbuffer())
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint of the same settings and data, if there is one; say so where one is passed over."""
         if not path.exists():
             return
+        before = copy.deepcopy((self.network.state_dict(), self.optimizer.state_dict()))
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            state = read_checkpoint(path, self.device)
+            expected = {"config_hash": config.digest(self.settings), "data_sha256": self.dataset.sha256}
+            if any(state[key] != value for key, value in expected.items()):
+                print(f"{path} is from other settings or data; training starts anew", flush=True)
+                return
+            history, measurements, seconds = (state[key] for key in ("history", "measurements", "rehearsal_seconds"))
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except Exception as error:  # whatever is in it, for example what another version wrote
             print(f"{path} cannot be read ({' '.join(str(error).split())}); training starts anew", flush=True)
+            self.network.load_state_dict(before[0])
+            self.optimizer.load_state_dict(before[1])
             return
-        expected = {"config_hash": config.digest(self.settings), "data_sha256": self.dataset.sha256}
-        if any(state[key] != value for key, value in expected.items()):
-            print(f"{path} is from other settings or data; training starts anew", flush=True)
-            return
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.measurements = state["history"], state["measurements"]
-        self.rehearsal_seconds = state["rehearsal_seconds"]
+        self.history, self.measurements, self.rehearsal_seconds = history, measurements, seconds
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict:
+    """The state in a checkpoint. Raises ValueError where a byte is not what was written."""
+    content = memoryview(path.read_bytes())
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(content[size:]).digest() != content[:size]:
+        raise ValueError("its checksum differs")
+    return torch.load(io.BytesIO(content[size:]), map_location=device, weights_only=True)
 
 
 def fast_logits(network: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:

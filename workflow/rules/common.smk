@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from lipscale import config as configs
+from lipscale import locks
 from lipscale.errors import LipscaleError
 
 # Not a plain `configfile:`, which would mix the default's values into a config given with --configfile.
@@ -24,16 +25,19 @@ try:
 except LipscaleError as error:
     raise WorkflowError(str(error)) from None
 
-# The rules run this checkout's lipscale, in whatever environment they are. Braces are doubled as Snakemake formats the prefix,
-# which replaces Snakemake's own, and with it the strict mode that lets a command fail whose output is piped into tee.
-SOURCES = shlex.quote(str(Path(workflow.basedir) / "src")).replace("{", "{{").replace("}", "}}")
-# glibc gives large blocks back to the system after each use, and on a CPU a part of each step goes into getting them again. A
-# user's own setting stays.
-MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
-shell.prefix(f'set -euo pipefail; export PYTHONPATH={SOURCES}; export GLIBC_TUNABLES="${{{{GLIBC_TUNABLES:-{MALLOC}}}}}"; ')
+# Braces are doubled as Snakemake formats the prefix.
+PREFIX = shlex.quote(str(Path(workflow.basedir) / "workflow" / "prefix.sh")).replace("{", "{{").replace("}", "}}")
+shell.prefix(f"source {PREFIX}; ")
 
 RESULTS = f"results/{CONFIG['experiment']}"
 DATA = f"{RESULTS}/data"
+
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    try:
+        LOCK = locks.hold_experiment(Path(RESULTS), Path(".snakemake/locks"))  # open, and so locked, until this process ends
+    except (LipscaleError, OSError) as error:
+        raise WorkflowError(str(error)) from None
+
 RUNS = list(configs.runs(CONFIG))
 RUN_FOLDERS = [f"{RESULTS}/runs/{settings['run']}" for settings in RUNS]
 LIST_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if settings["method"] == "list"]
