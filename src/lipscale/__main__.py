@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(options: argparse.Namespace) -> None:
     from lipscale.data.prepare import prepare
 
-    prepare(read_yaml(options.settings), options.folder)
+    prepare(config.check_dataset(read_yaml(options.settings)), options.folder)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -42,10 +42,10 @@ def train(options: argparse.Namespace) -> None:
     from lipscale.data.dataset import Dataset
 
     settings = read_yaml(options.settings)
-    settings = settings if isinstance(settings, list) else [settings]
-    for run in settings:
-        config.check_settings(run)
+    settings = [config.check_settings(run) for run in (settings if isinstance(settings, list) else [settings])]
     dataset = Dataset(options.data)
+    for run in settings:
+        config.check_image_side(run["network"], dataset.image_shape[1])
     folders = [options.runs / run["run"] for run in settings]
     for run, folder in zip(settings, folders, strict=True):
         training.train(run, dataset, folder)
@@ -128,7 +128,7 @@ def read_yaml(path: str) -> object:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
         return yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except Exception as error:  # PyYAML lets through whatever its constructors raise: of the date 2000-13-01, for one
         raise LipscaleError(f"the settings {path} cannot be read: {' '.join(str(error).split())}") from None
 
 
