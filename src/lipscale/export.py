@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from orthogonium.layers import MaxMin
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -177,8 +177,23 @@ def load(path: str | Path, device: str = "cpu") -> PlainNetwork:
         with safe_open(path, "pt", device=device) as file:
             description = json.loads((file.metadata() or {})["network"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        network = PlainNetwork(**description)
-        network.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        with torch.device("meta"):  # so that a wrong size allocates nothing
+            network = PlainNetwork(**description)
+            network(torch.empty(2, *network.image_shape)).reshape(2, -1)
+        network.load_state_dict(tensors, assign=True)
+        _check_numbers(network)
+    except LipscaleError:
+        raise
+    except Exception as error:  # broken bytes make json, safetensors and torch raise whatever they happen to run into
         raise LipscaleError(f"the model {path} cannot be read: {' '.join(str(error).split())}") from None
     return network.to(device).eval()
+
+
+def _check_numbers(network: PlainNetwork) -> None:
+    """Raises ValueError where numbers are of another kind than `save` writes."""
+    scales = [layer.scale for layer in network if isinstance(layer, Scale)]
+    if not all(type(number) is float and number >= 0 for number in (network.lipschitz, *scales)):
+        raise ValueError(f"L is {network.lipschitz} and the scales are {scales}; allowed: numbers")
+    for name, tensor in network.state_dict().items():
+        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+            raise ValueError(f"{name} holds something other than finite float32 numbers")

@@ -7,6 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
+from lipscale.errors import LipscaleError
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -49,6 +53,15 @@ def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping]
 def read_rows(path: str | Path) -> list[dict[str, str]]:
     with Path(path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, which cannot hold code. Raises LipscaleError where it cannot be read, whole."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # broken bytes make numpy raise whatever its readers happen to run into
+        raise LipscaleError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def sha256(path: str | Path) -> str:

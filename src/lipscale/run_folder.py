@@ -15,8 +15,7 @@ def read_settings(folder: Path) -> dict:
 
 def read_logits(folder: Path) -> dict[str, np.ndarray]:
     """validation_logits and test_logits, float64 (images, classes); validation_labels and test_labels, int64 (images,)."""
-    with np.load(folder / "logits.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
+    return files.read_arrays(folder / "logits.npz")
 
 
 def final_lipschitz(folder: Path) -> float:

@@ -3,12 +3,23 @@
 from functools import cached_property
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 
 from lipscale import files
 from lipscale.errors import LipscaleError
 
 SPLITS = ("train", "validation", "test")
+MANIFEST = {  # the part of it that is read
+    "type": "object",
+    "required": ["classes", "image_shape", "mean", "arrays_sha256"],
+    "properties": {
+        "classes": {"type": "array", "minItems": 2},
+        "image_shape": {"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "integer", "minimum": 1}},
+        "mean": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
+        "arrays_sha256": {"type": "string"},
+    },
+}
 
 
 class Dataset:
@@ -28,19 +39,28 @@ class Dataset:
         self.folder = Path(folder)
         try:
             manifest = files.read_json(self.folder / "manifest.json")
-            self.mean: list[float] = manifest["mean"]
-            self.classes: int = len(manifest["classes"])
-            self.image_shape: tuple[int, int, int] = tuple(manifest["image_shape"])
-            self.sha256: str = manifest["arrays_sha256"]
-            if files.sha256(self.folder / "arrays.npz") != self.sha256:
-                raise LipscaleError(f"{self.folder}/arrays.npz differs from its manifest; remove both and prepare them anew")
-        except (OSError, ValueError, KeyError) as error:
-            raise LipscaleError(f"{self.folder} holds no prepared data set: {error}") from None
+            jsonschema.validate(manifest, MANIFEST)
+            checksum = files.sha256(self.folder / "arrays.npz")
+        except (OSError, ValueError, RecursionError, jsonschema.ValidationError) as error:
+            reason = getattr(error, "message", None) or error
+            raise LipscaleError(f"{self.folder} holds no prepared data set: {reason}") from None
+        self.mean: list[float] = manifest["mean"]
+        self.classes: int = len(manifest["classes"])
+        self.image_shape: tuple[int, int, int] = tuple(manifest["image_shape"])
+        self.sha256: str = manifest["arrays_sha256"]
+        if checksum != self.sha256 or len(self.mean) != self.image_shape[0]:
+            raise LipscaleError(f"{self.folder}/arrays.npz differs from its manifest; remove both and prepare them anew")
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / "arrays.npz", allow_pickle=False) as arrays:
-            return dict(arrays)
+        arrays = files.read_arrays(self.folder / "arrays.npz")
+        for split in SPLITS:
+            images, labels = (arrays.get(f"{split}_{kind}", np.empty(0)) for kind in ("images", "labels"))
+            whole = images.dtype == np.uint8 and labels.dtype == np.int64 and labels.ndim == 1 and len(labels) > 0
+            whole = whole and images.shape == (len(labels), *self.image_shape)
+            if not whole or labels.min() < 0 or labels.max() >= self.classes:
+                raise LipscaleError(f"{self.folder}/arrays.npz holds no {split} split as its manifest describes it")
+        return arrays
 
     def images(self, split: str) -> np.ndarray:
         """uint8, (images, channels, height, width)."""
