@@ -125,6 +125,7 @@ def _pixels(member: Member, image_size: int, channels: int, path: Path, limit: i
     """uint8, (channels, image_size, image_size)."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tags that say nothing about pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(member.content), formats=FORMATS)
             _spend(limit, 4 * image.width * image.height, path, limit)  # bytes of a pixel in memory, at most
