@@ -329,10 +329,10 @@ def test_any_bytes_as_yaml(tmp_path, data):
     path = tmp_path / "settings.yaml"
     path.write_bytes(data)
     with refused("YAML files"):
-        value = command_line.read_yaml(str(path))
+        value = files.read_yaml(str(path))
         configs.check_settings(value)
     with refused("YAML files"):
-        configs.check(command_line.read_yaml(str(path)))
+        configs.check(files.read_yaml(str(path)))
 
 
 # --- archives and folders of images ---

@@ -5,9 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from lipscale import __version__, config
+from lipscale import __version__, config, files
 from lipscale.errors import LipscaleError
 
 ARGUMENTS = {  # that several verbs have
@@ -34,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(options: argparse.Namespace) -> None:
     from lipscale.data.prepare import prepare
 
-    prepare(config.check_dataset(read_yaml(options.settings)), options.folder)
+    prepare(config.check_dataset(files.read_yaml(options.settings)), options.folder)
 
 
 def train(options: argparse.Namespace) -> None:
     from lipscale import training
     from lipscale.data.dataset import Dataset
 
-    settings = read_yaml(options.settings)
+    settings = files.read_yaml(options.settings)
     settings = [config.check_settings(run) for run in (settings if isinstance(settings, list) else [settings])]
     dataset = Dataset(options.data)
     for run in settings:
@@ -121,15 +119,6 @@ def publish(options: argparse.Namespace) -> None:
     from lipscale.publish import publish
 
     publish(options.results, options.folder, options.command)
-
-
-def read_yaml(path: str) -> object:
-    """YAML from a file, or from standard input for `-`."""
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        return yaml.safe_load(text)
-    except Exception as error:  # PyYAML lets through whatever its constructors raise: of the date 2000-13-01, for one
-        raise LipscaleError(f"the settings {path} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def parser() -> argparse.ArgumentParser:

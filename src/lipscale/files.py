@@ -3,11 +3,13 @@
 import csv
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from lipscale.errors import LipscaleError
 
@@ -40,6 +42,14 @@ def write_json(path: str | Path, value: object) -> None:
 
 def read_json(path: str | Path) -> dict:
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_yaml(path: str | Path) -> object:
+    """YAML from a file, or from standard input for `-`. Raises LipscaleError where it cannot be read."""
+    try:
+        return yaml.safe_load(sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8"))
+    except Exception as error:  # PyYAML lets through whatever its constructors raise: of the date 2000-13-01, for one
+        raise LipscaleError(f"the settings {path} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping]) -> None:

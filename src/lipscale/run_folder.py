@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from lipscale import files
 
 
 def read_settings(folder: Path) -> dict:
-    """The settings of the run, as `train` got them."""
-    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    """The settings of the run, as `train` got them. Raises LipscaleError where they cannot be read."""
+    return files.read_yaml(folder / "config.yaml")
 
 
 def read_logits(folder: Path) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -24,12 +25,17 @@ try:
 except LipscaleError as error:
     raise WorkflowError(str(error)) from None
 
-# The rules run this checkout's lipscale, in whatever environment they are. Braces are doubled as Snakemake formats the prefix.
-SOURCES = shlex.quote(str(Path(workflow.basedir) / "src")).replace("{", "{{").replace("}", "}}")
+# Snakemake formats the paths of conda environments, and a colon ends an entry of PYTHONPATH.
+if set("{}:") & set(str(workflow.basedir)):
+    raise WorkflowError(f"the workflow lies in {workflow.basedir}; allowed: a folder without braces and colons in its path")
+
+# The rules run this checkout's lipscale, in whatever environment they are.
+SOURCES = shlex.quote(str(Path(workflow.basedir) / "src"))
 # glibc gives large blocks back to the system after each use, and on a CPU a part of each step goes into getting them again. A
 # user's own setting stays.
 MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
-shell.prefix(f'export PYTHONPATH={SOURCES}; export GLIBC_TUNABLES="${{{{GLIBC_TUNABLES:-{MALLOC}}}}}"; ')
+# A prefix replaces Snakemake's own, `set -euo pipefail`, without which the `| tee` of a rule would hide that it failed.
+shell.prefix(f'set -euo pipefail; export PYTHONPATH={SOURCES}; export GLIBC_TUNABLES="${{{{GLIBC_TUNABLES:-{MALLOC}}}}}"; ')
 
 RESULTS = f"results/{CONFIG['experiment']}"
 DATA = f"{RESULTS}/data"
@@ -82,9 +88,17 @@ def settings_of(wildcards):
 
 
 def dataset_path(wildcards):
-    """The images that the config names, where they are there; if they are not, `prepare` says so in a sentence."""
+    """The images that the config names, where they are there; if they are not, `prepare` says so in a sentence.
+
+    A path with braces, which Snakemake takes for a wildcard, is read all the same, but not watched for changes.
+    """
     path = CONFIG["dataset"]["path"]
-    return path if CONFIG["dataset"]["name"] == "imagefolder" and Path(path).exists() else []
+    return path if CONFIG["dataset"]["name"] == "imagefolder" and os.path.exists(path) and "{" not in path else []
+
+
+def dataset_settings(wildcards):
+    """The section `dataset` as JSON; not a plain param, in which Snakemake would look for wildcards."""
+    return json.dumps(CONFIG["dataset"])
 
 
 def drawn(name):

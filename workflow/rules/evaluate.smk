@@ -22,7 +22,7 @@ rule predict:
         device=COMPUTE["device"],
         runs=folders,
     shell:
-        "python -m lipscale predict {params.runs:q} --data {params.data:q} --device {params.device} 2>&1 | tee {log:q}"
+        "python -m lipscale predict {params.runs:q} --data {params.data:q} --device {params.device:q} 2>&1 | tee {log:q}"
 
 
 rule calibrate:
@@ -104,9 +104,9 @@ rule attack:
         seed=EVALUATION["attack_seed"],
         runs=folders,
     shell:
-        "python -m lipscale attack {params.runs:q} --data {params.data:q} --epsilons {params.epsilons} "
-        "--images {params.images} --audit {params.audit} --batch-size {params.batch_size} --seed {params.seed} "
-        "--device {params.device} --threads {params.threads} 2>&1 | tee {log:q}"
+        "python -m lipscale attack {params.runs:q} --data {params.data:q} --epsilons {params.epsilons:q} "
+        "--images {params.images:q} --audit {params.audit:q} --batch-size {params.batch_size:q} --seed {params.seed:q} "
+        "--device {params.device:q} --threads {params.threads:q} 2>&1 | tee {log:q}"
 
 
 rule tabulate:
@@ -148,7 +148,7 @@ rule tabulate:
         tables=subpath(output.runs, parent=True),
         runs=RUN_FOLDERS,
     shell:
-        "python -m lipscale tabulate {params.runs:q} --epsilons {params.epsilons} --tables {params.tables:q} "
+        "python -m lipscale tabulate {params.runs:q} --epsilons {params.epsilons:q} --tables {params.tables:q} "
         "2>&1 | tee {log:q}"
 
 
@@ -177,5 +177,5 @@ rule judge:
         epsilon=min(EVALUATION["epsilons"]),
         posthoc_lipschitz=CONFIG["figures"]["posthoc_lipschitz"],
     shell:
-        "python -m lipscale judge --tables {params.tables:q} --epsilon {params.epsilon} "
-        "--posthoc-lipschitz {params.posthoc_lipschitz} 2>&1 | tee {log:q}"
+        "python -m lipscale judge --tables {params.tables:q} --epsilon {params.epsilon:q} "
+        "--posthoc-lipschitz {params.posthoc_lipschitz:q} 2>&1 | tee {log:q}"
