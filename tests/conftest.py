@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,28 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and the
 from lipscale import config as configs
 
 ROOT = Path(__file__).resolve().parent.parent
+
+tried = Counter()  # examples that test_properties.py has fed in, by kind
+
+
+def pytest_sessionfinish(session) -> None:
+    """Hands the counts of a process of pytest-xdist to the one that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tried"] = dict(tried)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    tried.update(getattr(node, "workeroutput", {}).get("tried", {}))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Says how many examples were tried."""
+    kinds = [kind for kind in sorted(tried) if not kind.endswith(" refused")]
+    if kinds:
+        counts = (f"{tried[kind]} {kind} ({tried[f'{kind} refused']} refused)" for kind in kinds)
+        terminalreporter.write_line(f"properties: {', '.join(counts)}")
+
 
 TINY = {
     "experiment": "tiny",

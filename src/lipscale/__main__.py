@@ -5,8 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from lipscale import __version__, config, files, locks
 from lipscale.errors import LipscaleError, enough_memory
 
@@ -46,7 +44,7 @@ def failed(sentence: str) -> int:
 def prepare(options: argparse.Namespace) -> None:
     from lipscale.data.prepare import prepare
 
-    settings = read_yaml(options.settings)
+    settings = config.check_dataset(files.read_yaml(options.settings))
     with locks.writing("prepare", [options.folder]):
         prepare(settings, options.folder)
 
@@ -55,11 +53,11 @@ def train(options: argparse.Namespace) -> None:
     from lipscale import training
     from lipscale.data.dataset import Dataset
 
-    settings = read_yaml(options.settings)
-    settings = settings if isinstance(settings, list) else [settings]
-    for run in settings:
-        config.check_settings(run)
+    settings = files.read_yaml(options.settings)
+    settings = [config.check_settings(run) for run in (settings if isinstance(settings, list) else [settings])]
     dataset = Dataset(options.data)
+    for run in settings:
+        config.check_image_side(run["network"], dataset.image_shape[1])
     folders = [options.runs / run["run"] for run in settings]
     with locks.writing("train", folders):
         for run, folder in zip(settings, folders, strict=True):
@@ -136,7 +134,7 @@ def tabulate(options: argparse.Namespace) -> None:
     from lipscale.tables import tabulate
 
     with locks.writing("tabulate", [*options.runs, options.tables]):
-        tabulate(options.runs, read_yaml(options.config), options.data, options.tables)
+        tabulate(options.runs, files.read_yaml(options.config), options.data, options.tables)
         for folder in options.runs:
             (folder / VERDICTS).unlink(missing_ok=True)
 
@@ -175,15 +173,6 @@ def publish(options: argparse.Namespace) -> None:
     from lipscale.publish import publish
 
     publish(options.results, options.folder, options.command)
-
-
-def read_yaml(path: str) -> object:
-    """YAML from a file, or from standard input for `-`."""
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        return yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LipscaleError(f"the settings {path} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,14 +2,13 @@
 
 import csv
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lipscale import export
+from lipscale import export, files
 from lipscale.certificate import certificate, certified_radii, write_radii
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
@@ -68,12 +67,10 @@ def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if path.is_dir():
         dataset = Dataset(path)
         return dataset.images("test"), dataset.labels("test")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images = arrays["images"]
-            labels = arrays.get("labels")
-    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise LipscaleError(f"the images {path} cannot be read: {' '.join(str(error).split())}") from None
+    arrays = files.read_arrays(path)
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None:
+        raise LipscaleError(f"{path} holds {', '.join(arrays) or 'nothing'}; allowed: images and, if there are any, labels")
     if images.ndim != 4 or not len(images) or images.dtype not in (np.uint8, np.float32, np.float64):
         raise LipscaleError(
             f"{path} holds images of shape {images.shape}, {images.dtype}; "

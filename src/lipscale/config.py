@@ -5,9 +5,10 @@ Needs neither torch nor numpy: Snakemake reads configs with it when it parses th
 
 import copy
 import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jsonschema
@@ -24,6 +25,7 @@ ONLY_FOR = {  # keys of `dataset` that mean something for these data sets alone
     "test_images": ("digits",),
 }
 LARGEST_NUMBER = 1e18
+LARGEST_CONFIG = {"levels": 20, "values": 10_000, "bits": 4000}  # of nesting, in all, of a whole number
 CONVNETS = {  # sizes by name; `lipscale.networks` says why they are what they are
     "small": {"patch": 4, "channels": [48, 96], "depth": 1, "widths": [256]},
     "medium": {"patch": 1, "channels": [64, 128, 256], "depth": 2, "widths": [512]},
@@ -34,12 +36,10 @@ IMAGEFOLDER_DEFAULTS = {"image_size": 32, "channels": 3, "largest_unpacked_gib":
 
 def check(config: object) -> dict:
     """A copy of `config` with defaults filled in. Raises LipscaleError: one sentence on the first thing that is wrong."""
-    config = _typed(config, SCHEMA)
-    _check_schema(config, SCHEMA)
-    config = _with_defaults(config, SCHEMA)
+    config = _with_defaults(_checked(config, SCHEMA), SCHEMA)
     _check_dataset(config["dataset"])
     _check_network(config["network"], config["dataset"])
-    _check_feedback(config["feedback"], config["runs"])
+    _check_feedback(config["feedback"], config["runs"]["list_initial_lipschitz"])
     fixed = config["runs"]["fixed_lipschitz"]
     posthoc = config["figures"].setdefault("posthoc_lipschitz", max(fixed))
     if posthoc not in fixed:
@@ -76,17 +76,41 @@ def runs(config: Mapping) -> Iterator[dict]:
                 }
 
 
-def check_settings(settings: object) -> None:
-    """Raises LipscaleError where `settings` is not what `runs` yields: a key is missing or unknown, or a section is wrong."""
-    keys = {
-        "run", "method", "initial_lipschitz", "seed", "dataset", "network", "training", "feedback",
-        "device", "threads", "precision", "compile",
-    }  # fmt: skip
-    if not isinstance(settings, Mapping) or set(settings) != keys:
-        given = sorted(settings) if isinstance(settings, Mapping) else settings
-        raise LipscaleError(f"the settings of a run are {given!r}; allowed: a mapping with the keys {', '.join(sorted(keys))}")
-    for section in ("network", "training", "feedback"):
-        _check_schema(settings[section], SCHEMA["properties"][section] | {"$defs": SCHEMA["$defs"]})
+def check_dataset(settings: object) -> dict:
+    """`check` for the section `dataset` alone."""
+    schema = SCHEMA["properties"]["dataset"] | {"$defs": SCHEMA["$defs"]}
+    settings = _with_defaults(_checked(settings, schema), schema)
+    _check_dataset(settings)
+    return settings
+
+
+def check_settings(settings: object) -> dict:
+    """A copy of the settings of a run. Raises LipscaleError where they are not what `runs` yields: complete and valid."""
+    network = settings.get("network") if isinstance(settings, Mapping) else None
+    architecture = network.get("architecture") if isinstance(network, Mapping) else None
+    settings = _checked(settings, _run_schema(convnet=architecture == "convnet"))
+    _check_feedback(settings["feedback"], [])
+    free = settings["method"] == "unconstrained"
+    if free != (settings["initial_lipschitz"] is None):
+        allowed = f"{'null' if free else 'a number'}, as method is {settings['method']}"
+        raise _wrong("initial_lipschitz", settings["initial_lipschitz"], allowed)
+    return settings
+
+
+def check_image_side(network: Mapping, side: int) -> None:
+    """Raises LipscaleError where the section `network`, complete, does not fit images of `side` x `side` pixels."""
+    if network["architecture"] == "mlp":
+        return
+    stages = len(network["channels"])
+    if side % network["patch"]:
+        raise _wrong("network.patch", network["patch"], f"a divisor of the side of an image, {side} pixels")
+    side //= network["patch"]
+    if side % 2**stages or side // 2 ** (stages - 1) < 3:
+        raise _wrong(
+            "network.channels",
+            network["channels"],
+            f"as many stages as the side of an image in patches, {side}, can be halved, from 3 or more, without remainder",
+        )
 
 
 def setting_name(method: str, lipschitz: float | None) -> str:
@@ -103,13 +127,63 @@ def _wrong(key: str, value: object, allowed: str) -> LipscaleError:
     return LipscaleError(f"config: {key} is {value!r}; allowed: {allowed}")
 
 
-def _check_schema(config: object, schema: Mapping) -> None:
+def _checked(config: object, schema: Mapping) -> object:
+    """A copy of `config` with its values read by `_typed`. Raises LipscaleError where `schema` does not allow it."""
+    _check_extent(config)
+    config = _typed(config, schema)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda error: error.json_path)
     if errors:
         raise LipscaleError(_sentence(errors[0]))
     for key, value in _leaves(config):
         if isinstance(value, int | float) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
             raise _wrong(key, value, "a finite number of ordinary size")
+    return config
+
+
+def _check_extent(config: object) -> None:
+    """Raises LipscaleError where YAML's aliases make `config` endless or huge, or a number is too long to be written."""
+    level, count = [config], 0
+    for _ in range(LARGEST_CONFIG["levels"]):
+        if any(isinstance(value, int) and value.bit_length() > LARGEST_CONFIG["bits"] for value in level):
+            raise LipscaleError("config: a number has more than a thousand digits; allowed: numbers of ordinary size")
+        level = [value for value in level if isinstance(value, Mapping | list)]
+        count += sum(map(len, level))
+        if not level or count > LARGEST_CONFIG["values"]:
+            break
+        parts = ([*value, *value.values()] if isinstance(value, Mapping) else value for value in level)
+        level = list(itertools.chain.from_iterable(parts))
+    if level:
+        limits = f"{LARGEST_CONFIG['values']} values, nested at most {LARGEST_CONFIG['levels']} deep"
+        raise LipscaleError(f"config: it is too large or nested too deeply; allowed: {limits}")
+
+
+def _run_schema(convnet: bool) -> dict:
+    """The schema of one of `runs`: keys of several sections, none left out."""
+    sections = SCHEMA["properties"]
+    layers = ["architecture", *(("channels", "depth", "patch") if convnet else ()), "widths", "bias", "allocation"]
+    properties = {
+        "run": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9.+_-]*$(?!\\n)",
+            "$comment": "letters, digits, dots, plus signs, dashes and underscores, a letter or digit first",
+            "maxLength": 100,
+        },
+        "method": {"enum": ["list", "fixed", "unconstrained"]},
+        "initial_lipschitz": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        "seed": sections["runs"]["properties"]["seeds"]["items"],
+        "dataset": sections["dataset"]["properties"]["name"],
+        "network": _complete(sections["network"], layers),
+        "training": _complete(sections["training"]),
+        "feedback": _complete(sections["feedback"]),
+        **{key: sections["compute"]["properties"][key] for key in ("device", "threads", "precision", "compile")},
+    }
+    return _complete({"type": "object", "additionalProperties": False, "properties": properties}) | {"$defs": SCHEMA["$defs"]}
+
+
+def _complete(schema: Mapping, keys: Iterable[str] | None = None) -> dict:
+    """The schema of an object that has all of its properties, or just `keys`."""
+    properties = {key: schema["properties"][key] for key in keys or schema["properties"]}
+    return {**schema, "properties": properties, "required": list(properties)}
 
 
 def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
@@ -144,7 +218,9 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "multipleOf": lambda: f"a multiple of {limit}",
         "minItems": lambda: f"a list of at least {limit}",
         "uniqueItems": lambda: "each value once",
-        "pattern": lambda: "letters, digits, dots, dashes and underscores, a letter or digit first; not the name published",
+        "maxItems": lambda: f"a list of at most {limit}",
+        "maxLength": lambda: f"at most {limit} characters",
+        "pattern": lambda: error.schema["$comment"],
     }[error.validator]()
     return str(_wrong(key or "the config", value, allowed))
 
@@ -168,7 +244,7 @@ def _typed(value: object, schema: Mapping) -> object:
         return value
     for read in (int, float, {"true": True, "false": False}.__getitem__):
         try:
-            return read(value)
+            return _typed(read(value), schema)
         except (ValueError, KeyError):
             continue
     return value
@@ -209,22 +285,13 @@ def _check_network(network: dict, dataset: dict) -> None:
         return
     for key, default in CONVNETS[network.pop("size", "medium")].items():
         network.setdefault(key, default)
-    side, stages = dataset.get("image_size") or IMAGE_SIDE[dataset["name"]], len(network["channels"])
-    if side % network["patch"]:
-        raise _wrong("network.patch", network["patch"], f"a divisor of the side of an image, {side} pixels")
-    side //= network["patch"]
-    if side % 2**stages or side // 2 ** (stages - 1) < 3:
-        raise _wrong(
-            "network.channels",
-            network["channels"],
-            f"as many stages as the side of an image in patches, {side}, can be halved, from 3 or more, without remainder",
-        )
+    check_image_side(network, dataset.get("image_size") or IMAGE_SIDE[dataset["name"]])
 
 
-def _check_feedback(feedback: dict, runs: dict) -> None:
+def _check_feedback(feedback: Mapping, starts: Iterable[float]) -> None:
     lowest, highest = feedback["lowest_lipschitz"], feedback["highest_lipschitz"]
     if lowest >= highest:
         raise _wrong("feedback.lowest_lipschitz", lowest, f"less than feedback.highest_lipschitz, {highest}")
-    for value in runs["list_initial_lipschitz"]:
+    for value in starts:
         if not lowest <= value <= highest:
             raise _wrong("runs.list_initial_lipschitz", value, f"from {lowest} to {highest}, the bounds under feedback")

@@ -6,9 +6,13 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
+import yaml
 
 from lipscale.errors import LipscaleError
 
@@ -91,6 +95,14 @@ def read_json(path: str | Path) -> dict:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def read_yaml(path: str | Path) -> object:
+    """YAML from a file, or from standard input for `-`. Raises LipscaleError where it cannot be read."""
+    try:
+        return yaml.safe_load(sys.stdin.read() if str(path) == "-" else Path(path).read_text(encoding="utf-8"))
+    except Exception as error:  # PyYAML lets through whatever its constructors raise: of the date 2000-13-01, for one
+        raise LipscaleError(f"the settings {path} cannot be read: {' '.join(str(error).split())}") from None
+
+
 def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping]) -> None:
     """A CSV file; floats keep all their digits."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -102,6 +114,15 @@ def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping]
 def read_rows(path: str | Path) -> list[dict[str, str]]:
     with Path(path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, which cannot hold code. Raises LipscaleError where it cannot be read, whole."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # broken bytes make numpy raise whatever its readers happen to run into
+        raise LipscaleError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def sha256(path: str | Path) -> str:

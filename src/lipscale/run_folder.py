@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from lipscale import files
 from lipscale.errors import LipscaleError
@@ -11,14 +10,13 @@ from lipscale.seals import checked
 
 
 def read_settings(folder: Path) -> dict:
-    """The settings of the run, as `train` got them."""
-    return yaml.safe_load(checked(folder / "config.yaml").read_text(encoding="utf-8"))
+    """The settings of the run, as `train` got them. Raises LipscaleError where they cannot be read."""
+    return files.read_yaml(checked(folder / "config.yaml"))
 
 
 def read_logits(folder: Path) -> dict[str, np.ndarray]:
     """validation_logits and test_logits, float64 (images, classes); validation_labels and test_labels, int64 (images,)."""
-    with np.load(checked(folder / "logits.npz"), allow_pickle=False) as arrays:
-        return dict(arrays)
+    return files.read_arrays(checked(folder / "logits.npz"))
 
 
 def check_data(folder: Path, sha256: str) -> None:

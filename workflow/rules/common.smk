@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -25,8 +26,11 @@ try:
 except LipscaleError as error:
     raise WorkflowError(str(error)) from None
 
-# Braces are doubled as Snakemake formats the prefix.
-PREFIX = shlex.quote(str(Path(workflow.basedir) / "workflow" / "prefix.sh")).replace("{", "{{").replace("}", "}}")
+# Snakemake formats the paths of conda environments, and a colon ends an entry of PYTHONPATH.
+if set("{}:") & set(str(workflow.basedir)):
+    raise WorkflowError(f"the workflow lies in {workflow.basedir}; allowed: a folder without braces and colons in its path")
+
+PREFIX = shlex.quote(str(Path(workflow.basedir) / "workflow" / "prefix.sh"))
 shell.prefix(f"source {PREFIX}; ")
 
 RESULTS = f"results/{CONFIG['experiment']}"
@@ -95,9 +99,17 @@ def settings_of(wildcards):
 
 
 def dataset_path(wildcards):
-    """The images that the config names, where they are there; if they are not, `prepare` says so in a sentence."""
+    """The images that the config names, where they are there; if they are not, `prepare` says so in a sentence.
+
+    A path with braces, which Snakemake takes for a wildcard, is read all the same, but not watched for changes.
+    """
     path = CONFIG["dataset"]["path"]
-    return path if CONFIG["dataset"]["name"] == "imagefolder" and Path(path).exists() else []
+    return path if CONFIG["dataset"]["name"] == "imagefolder" and os.path.exists(path) and "{" not in path else []
+
+
+def dataset_settings(wildcards):
+    """The section `dataset` as JSON; not a plain param, in which Snakemake would look for wildcards."""
+    return json.dumps(CONFIG["dataset"])
 
 
 def drawn(name):

@@ -16,7 +16,7 @@ rule prepare_data:
         runtime=30,
         gpu=0,
     params:
-        settings=json.dumps(CONFIG["dataset"]),
+        settings=dataset_settings,
         folder=subpath(output.manifest, parent=True),
     shell:
         "printf %s {params.settings:q} | python -m lipscale prepare --settings - --folder {params.folder:q} "

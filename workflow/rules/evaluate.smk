@@ -22,7 +22,7 @@ rule predict:
         device=COMPUTE["device"],
         runs=folders,
     shell:
-        "python -m lipscale predict {params.runs:q} --data {params.data:q} --device {params.device} 2>&1 | tee {log:q}"
+        "python -m lipscale predict {params.runs:q} --data {params.data:q} --device {params.device:q} 2>&1 | tee {log:q}"
 
 
 rule calibrate:
@@ -106,9 +106,9 @@ rule attack:
         seed=EVALUATION["attack_seed"],
         runs=folders,
     shell:
-        "python -m lipscale attack {params.runs:q} --data {params.data:q} --epsilons {params.epsilons} "
-        "--images {params.images} --audit {params.audit} --batch-size {params.batch_size} --seed {params.seed} "
-        "--device {params.device} --threads {params.threads} 2>&1 | tee {log:q}"
+        "python -m lipscale attack {params.runs:q} --data {params.data:q} --epsilons {params.epsilons:q} "
+        "--images {params.images:q} --audit {params.audit:q} --batch-size {params.batch_size:q} --seed {params.seed:q} "
+        "--device {params.device:q} --threads {params.threads:q} 2>&1 | tee {log:q}"
 
 
 # Not part of the experiment: `snakemake audit` makes it.
@@ -143,8 +143,8 @@ rule audit_certificates:
         seed=EVALUATION["attack_seed"],
         runs=folders,
     shell:
-        "python -m lipscale audit {params.runs:q} --data {params.data:q} --images {params.images} "
-        "--batch-size {params.batch_size} --seed {params.seed} --device {params.device} --threads {params.threads} "
+        "python -m lipscale audit {params.runs:q} --data {params.data:q} --images {params.images:q} "
+        "--batch-size {params.batch_size:q} --seed {params.seed:q} --device {params.device:q} --threads {params.threads:q} "
         "2>&1 | tee {log:q}"
 
 
@@ -242,5 +242,5 @@ rule judge:
         epsilon=min(EVALUATION["epsilons"]),
         posthoc_lipschitz=CONFIG["figures"]["posthoc_lipschitz"],
     shell:
-        "python -m lipscale judge --tables {params.tables:q} --epsilon {params.epsilon} "
-        "--posthoc-lipschitz {params.posthoc_lipschitz} 2>&1 | tee {log:q}"
+        "python -m lipscale judge --tables {params.tables:q} --epsilon {params.epsilon:q} "
+        "--posthoc-lipschitz {params.posthoc_lipschitz:q} 2>&1 | tee {log:q}"

@@ -25,8 +25,8 @@ rule draw_figure1:
         folder=subpath(output.png, parent=True),
         options=["--posthoc-lipschitz", CONFIG["figures"]["posthoc_lipschitz"]],
     shell:
-        "python -m lipscale draw {params.figure} --tables {params.tables:q} --folder {params.folder:q} "
-        "{params.options} 2>&1 | tee {log:q}"
+        "python -m lipscale draw {params.figure:q} --tables {params.tables:q} --folder {params.folder:q} "
+        "{params.options:q} 2>&1 | tee {log:q}"
 
 
 use rule draw_figure1 as draw_figure2 with:
@@ -87,4 +87,4 @@ rule figures:
         posthoc_lipschitz=CONFIG["figures"]["posthoc_lipschitz"],
     shell:
         "for figure in figure1 figure2 figure3; do python -m lipscale draw $figure --tables {params.tables:q} "
-        "--folder {params.folder:q} --posthoc-lipschitz {params.posthoc_lipschitz}; done 2>&1 | tee {log:q}"
+        "--folder {params.folder:q} --posthoc-lipschitz {params.posthoc_lipschitz:q}; done 2>&1 | tee {log:q}"

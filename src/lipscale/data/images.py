@@ -7,11 +7,11 @@ that leave the archive and archives that unpack to more than a bound are refused
 import gzip
 import io
 import lzma
+import os
 import stat
 import tarfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -52,12 +52,12 @@ def load(path: Path, image_size: int, channels: int, largest_unpacked_gib: float
         LipscaleError: in one sentence, naming the file or class: no such folder or archive, an unsafe, damaged or too large
             archive, a corrupt image, an empty class, a class that is in test and not in train.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises on a name that is too long
         raise LipscaleError(f"dataset.path {path} does not exist; allowed: a folder, or an archive ({', '.join(ARCHIVES)})")
     limit = round(largest_unpacked_gib * GIB)
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     roots, left = set(), limit
-    with bar(_folder(path) if path.is_dir() else _archive(path, limit), name=path.name, unit="file") as progress:
+    with bar(_folder(path, limit) if path.is_dir() else _archive(path, limit), name=path.name, unit="file") as progress:
         for member in progress:
             place = _place(member.name)
             if place is None:
@@ -66,7 +66,7 @@ def load(path: Path, image_size: int, channels: int, largest_unpacked_gib: float
             roots.add(root)
             images = found.setdefault((split, class_name), {})
             if name.lower().endswith(SUFFIXES):
-                images[name] = _pixels(member, image_size, channels, path)
+                images[name] = _pixels(member, image_size, channels, path, limit)
                 left = _spend(left, images[name].nbytes, path, limit)
 
     if len(roots) > 1:
@@ -121,24 +121,28 @@ def _place(name: str) -> tuple[str, str, str, str] | None:
     return None
 
 
-def _pixels(member: Member, image_size: int, channels: int, path: Path) -> np.ndarray:
+def _pixels(member: Member, image_size: int, channels: int, path: Path, limit: int) -> np.ndarray:
     """uint8, (channels, image_size, image_size)."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tags that say nothing about pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(member.content), formats=FORMATS)
+            _spend(limit, 4 * image.width * image.height, path, limit)  # bytes of a pixel in memory, at most
             image.load()
         if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
         image = image.convert("RGB").convert("RGB" if channels == 3 else "L")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        if image.size != (image_size, image_size):
+            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
+    except LipscaleError:
+        raise
+    except Exception as error:  # broken bytes make Pillow raise whatever its readers happen to run into
         raise LipscaleError(f"image {member.name} in {path} is corrupt ({_line(error)})") from None
-    if image.size != (image_size, image_size):
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(image_size, image_size, channels).transpose(2, 0, 1)
 
 
-def _folder(path: Path) -> Iterator[Member]:
+def _folder(path: Path, limit: int) -> Iterator[Member]:
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
         try:
@@ -146,8 +150,11 @@ def _folder(path: Path) -> Iterator[Member]:
                 raise LipscaleError(f"{name} in {path} is a link that leads out of it; allowed: files and folders")
             if file.is_dir():
                 yield Member(name + "/")
+            elif file.is_file() and _wanted(name):
+                _spend(limit, file.stat().st_size, path, limit)
+                yield Member(name, file.read_bytes())
             elif file.is_file():
-                yield Member(name, file.read_bytes() if _wanted(name) else b"")
+                yield Member(name)
         except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
             raise LipscaleError(f"{name} in {path} cannot be read ({_line(error)})") from None
 
@@ -157,16 +164,18 @@ def _wanted(name: str) -> bool:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _archive(path: Path, limit: int) -> Iterator[Member]:
     name = path.name.lower()
-    if not name.endswith(ARCHIVES):
+    if not (name.endswith(ARCHIVES) and path.is_file()):
         raise LipscaleError(f"dataset.path {path} is no archive that can be read; allowed: {', '.join(ARCHIVES)}")
     try:
         yield from _zip(path, limit) if name.endswith(".zip") else _tar(path, limit)
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except LipscaleError:
+        raise
+    except Exception as error:  # broken bytes make tarfile and zipfile raise whatever they happen to run into
         raise LipscaleError(f"the archive {path} is corrupt or cut off ({_line(error)})") from None
 
 
@@ -191,6 +200,7 @@ def _tar(path: Path, limit: int) -> Iterator[Member]:
         stream = _Bounded(raw, path, limit)
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for entry in archive:
+                archive.members = []  # which would otherwise keep every header
                 _check_name(entry.name, path)
                 if not (entry.isfile() or entry.isdir()) or entry.issparse():
                     raise LipscaleError(f"{entry.name} in {path} is a link or a device; allowed: files and folders")
@@ -214,6 +224,8 @@ def _zip(path: Path, limit: int) -> Iterator[Member]:
                 raise LipscaleError(f"{entry.filename} in {path} is a link or a device; allowed: files and folders")
             if entry.flag_bits & 1:
                 raise LipscaleError(f"{entry.filename} in {path} is encrypted; allowed: archives without a password")
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile unpacks others without bound
+                raise LipscaleError(f"{entry.filename} in {path} is neither stored nor deflated; allowed: these two")
             left = _spend(left, entry.file_size, path, limit)
             if entry.is_dir():
                 yield Member(entry.filename)

@@ -64,7 +64,7 @@ def take(split: Split, count: int, generator: np.random.Generator, key: str) -> 
         LipscaleError: a class would be left without an image; the message names the config's `key`.
     """
     sizes = np.bincount(split.labels)
-    shares = count * sizes / sizes.sum()
+    shares = min(count, sizes.sum()) * sizes / sizes.sum()  # min, as a huge count would overflow
     quotas = np.floor(shares).astype(int)
     quotas[np.argsort(quotas - shares, kind="stable")[: count - quotas.sum()]] += 1
     if (quotas >= sizes).any():
