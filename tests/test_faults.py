@@ -56,7 +56,7 @@ def steps(folder: Path) -> dict[str, list[str]]:
             "--batch-size",
             4,
         ],  # so small that all is certified
-        "tabulate": [run, "--epsilons", 1, "--tables", folder / "tables"],
+        "tabulate": [run, "--config", folder / "config.yaml", *data, "--tables", folder / "tables"],
         "draw": ["figure2", "--tables", folder / "tables", "--folder", folder / "figures"],
     }
     return {verb: [verb, *map(str, rest)] for verb, rest in arguments.items()}
@@ -66,7 +66,9 @@ def steps(folder: Path) -> dict[str, list[str]]:
 def experiment(tmp_path_factory) -> Path:
     """A run that has been taken to the figures, and the settings of another that has not begun."""
     folder = tmp_path_factory.mktemp("experiment")
-    checked = configs.check({**TINY, "training": {**TINY["training"], "epochs": 2}})
+    evaluation = {"epsilons": [1], "attack_images": 4, "audit_images": 0, "attack_batch_size": 4}
+    checked = configs.check({**TINY, "training": {**TINY["training"], "epochs": 2}, "evaluation": evaluation})
+    (folder / "config.yaml").write_text(yaml.safe_dump(checked))
     (folder / "dataset.yaml").write_text(yaml.safe_dump(checked["dataset"]))
     for run in configs.runs(checked):
         if run["run"] in (DONE, NEW):
@@ -229,7 +231,7 @@ def test_what_an_orphan_has_finished_is_not_done_again(copied, monkeypatch):
     for verb in ("predict", "calibrate", "certify"):
         assert main(evaluation[verb]) == 0
     assert not (run / training.CHECKPOINT).exists()
-    again(evaluation["attack"], "lipscale.attack._survivors", ["attack.csv"])
+    again(evaluation["attack"], "lipscale.attack._attacked", ["attack.csv"])
     assert (run / "attack-partial.json").exists()
     assert main(evaluation["tabulate"]) == 0
     assert not (run / "attack-partial.json").exists()
@@ -487,4 +489,4 @@ def test_whole_checkpoint_is_used(saved, tmp_path, capsys):
 def test_missing_files_are_named(experiment, tmp_path):
     result = lipscale("certify", tmp_path / "run", check=False)
     assert result.returncode == 1
-    assert result.stderr == f"lipscale: {tmp_path / 'run' / 'logits.npz'}: No such file or directory\n"
+    assert result.stderr == f"lipscale: {tmp_path / 'run' / 'model.safetensors'} is missing; the workflow makes it\n"

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import hashlib
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from conftest import ROOT, lipscale, snakemake
 from lipscale import export, files, run_folder, training
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
+from lipscale.seals import seal
 from test_data import tree, write_folder
 
 # Spaces, quotes, what a shell runs or expands, what Snakemake fills in, what is not ASCII.
@@ -46,25 +48,30 @@ def marker(tmp_path):
 def test_arrays_cannot_run_code(digits, tmp_path, marker):
     arrays = tmp_path / "arrays.npz"
     np.savez(arrays, train_images=np.array([Malicious(marker)], dtype=object))
-    manifest = files.read_json(digits / "manifest.json") | {"arrays_sha256": files.sha256(arrays)}
+    manifest = files.read_json(digits / "manifest.json")
     files.write_json(tmp_path / "manifest.json", manifest)
+    for name in ("arrays.npz", "manifest.json"):
+        seal(tmp_path / name)
     with pytest.raises(LipscaleError, match="Object arrays cannot be loaded"):
         Dataset(tmp_path).images("train")
     arrays.write_bytes(pickle.dumps(Malicious(marker)))
-    files.write_json(tmp_path / "manifest.json", manifest | {"arrays_sha256": files.sha256(arrays)})
+    seal(arrays)
     with pytest.raises(LipscaleError, match="cannot be read"):
         Dataset(tmp_path).images("train")
 
 
 def test_logits_cannot_run_code(tmp_path, marker):
     np.savez(tmp_path / "logits.npz", test_logits=np.array([Malicious(marker)], dtype=object))
+    seal(tmp_path / "logits.npz")
     with pytest.raises(LipscaleError, match="Object arrays cannot be loaded"):
         run_folder.read_logits(tmp_path)
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
 def test_checkpoint_cannot_run_code(settings, digits, tmp_path, marker, capsys, write):
-    write({"network": Malicious(marker)}, tmp_path / "checkpoint.pt")
+    write({"network": Malicious(marker)}, tmp_path / "payload")
+    payload = (tmp_path / "payload").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(hashlib.sha256(payload).digest() + payload)
     run = training.Training(settings(), Dataset(digits), torch.device("cpu"))
     with contextlib.suppress(LipscaleError):
         run.resume(tmp_path / "checkpoint.pt")
@@ -93,6 +100,7 @@ def test_settings_cannot_run_code(tmp_path, marker, tag, verb):
 
 def test_settings_of_a_finished_run_cannot_run_code(tmp_path, marker):
     (tmp_path / "config.yaml").write_text(f"!!python/object/apply:pathlib.Path.touch [{json.dumps(str(marker))}]")
+    seal(tmp_path / "config.yaml")
     with pytest.raises(LipscaleError, match="could not determine a constructor"):
         run_folder.read_settings(tmp_path)
 

@@ -81,8 +81,11 @@ def folders(wildcards, output):
     return sorted({str(Path(path).parent) for path in output})
 
 
-def asked_for():
-    """What the tables are checked against, as JSON: the part of the config that results depend on."""
+def asked_for(wildcards):
+    """What the tables are checked against, as JSON: the part of the config that results depend on.
+
+    A function, as Snakemake would look for wildcards in a text.
+    """
     keys = ("dataset", "network", "training", "feedback", "runs", "evaluation")
     compute = {key: COMPUTE[key] for key in ("device", "threads", "precision", "compile")}
     return json.dumps({key: CONFIG[key] for key in keys} | {"compute": compute})

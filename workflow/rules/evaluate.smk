@@ -208,7 +208,7 @@ rule tabulate:
         runtime=10,
         gpu=0,
     params:
-        config=asked_for(),
+        config=asked_for,
         data=subpath(input.manifest, parent=True),
         tables=subpath(output.runs, parent=True),
         runs=RUN_FOLDERS,
