@@ -213,7 +213,10 @@ def test_what_an_orphan_has_finished_is_not_done_again(copied, monkeypatch):
     """A job that outlived Snakemake has ended; the next Snakemake, which cannot know, removes its outputs and runs it again."""
     run, commands = copied / "runs" / NEW, steps(copied)
     evaluation = {verb: [argument.replace(DONE, NEW) for argument in command] for verb, command in commands.items()}
-    evaluation["attack"][evaluation["attack"].index("--epsilons") + 1] = evaluation["tabulate"][3] = "72"
+    evaluation["attack"][evaluation["attack"].index("--epsilons") + 1] = "72"
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    config["evaluation"]["epsilons"] = [72]
+    (copied / "config.yaml").write_text(yaml.safe_dump(config))
 
     def again(command: list[str], step: str, outputs: list[str]) -> None:
         """Twice, where the second time the dear part would fail."""
