@@ -150,6 +150,7 @@ def test_publishing_needs_one_commit(results, tmp_path):
     assert page.count("\n| fixed L = ") == 2
     assert page.count("\n| no constraint") == 1
     assert (tmp_path / "figure1.png").exists()
+    assert "| certificates attacked | not at their own radii |" in page
     images = pd.read_csv(tmp_path / "images.csv.gz")
     assert len(images) == len(table) * TINY["evaluation"]["attack_images"]
     assert images.groupby("run")["robust_72"].mean().to_dict() == pytest.approx(table.set_index("run")["robust_72"].to_dict())

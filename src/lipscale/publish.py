@@ -16,13 +16,13 @@ TABLES = ["runs.csv", "claims.csv", "claims.md"]
 
 
 def publish(results: Path, folder: Path, command: str) -> None:
-    """Copy figures, runs.csv and claims of a finished experiment to `folder`; write images.csv.gz and README.md there.
+    """Copy figures, runs.csv, claims and, where it was made, audit.csv of an experiment; write images.csv.gz and README.md.
 
     images.csv.gz has the rows of all runs' images.csv of those test images that AutoAttack was run on.
 
     Args:
         results: results/<experiment>.
-        folder: results/published/<experiment>.
+        folder: results/published/<experiment>, where all of that goes.
         command: what made the results, for the page.
 
     Raises:
@@ -41,8 +41,9 @@ def publish(results: Path, folder: Path, command: str) -> None:
     # figures may have been drawn again since
     elapsed = (results / "tables" / "claims.csv").stat().st_mtime - (results / "data" / "manifest.json").stat().st_mtime
 
+    audit = results / "tables" / "audit.csv"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in wanted:
+    for path in [*wanted, *([checked(audit)] if audit.exists() else [])]:
         shutil.copyfile(path, folder / path.name)
     parts = [pd.read_csv(checked(results / "runs" / run / "images.csv")).assign(run=run) for run in runs["run"]]
     images = pd.concat(parts).dropna(subset=[name for name in runs if name.startswith("robust_")])
@@ -60,6 +61,7 @@ def publish(results: Path, folder: Path, command: str) -> None:
         "time": f"{elapsed:.0f} s from the data to the last table; {sum(jobs):.0f} s summed over {len(jobs)} jobs",
         "feedback": f"{share.mean():.1f} % of the time of LiST's training ({share.min():.1f} to {share.max():.1f} %)",
         "audit": f"certified images attacked all the same, all runs: {_listed(audits)}; none was broken",
+        "certificates attacked": _audited(pd.read_csv(audit)) if audit.exists() else "not at their own radii",
         "data": f"`{json.dumps(files.read_json(results / 'data' / 'manifest.json')['source'])}`",
         "attack": f"{runs['attack'][0]}; {runs['evaluated_images'][0]} test images evaluated per run",
         "versions": ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
@@ -72,6 +74,14 @@ def publish(results: Path, folder: Path, command: str) -> None:
 
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} at {epsilon}/255" for epsilon, count in counts.items())
+
+
+def _audited(audits: pd.DataFrame) -> str:
+    return (
+        f"{audits['images'].sum()} images of {len(audits)} networks, {audits['images'].min()} or more of each, "
+        f"at {audits['share_of_radius'][0]} of the radius of each, by {audits['attacks'][0]}: {audits['broken'].sum()} broken; "
+        f"{audits['seconds'].sum():.0f} s; [`audit.csv`](audit.csv)"
+    )
 
 
 def _summary(runs: pd.DataFrame) -> list[str]:
