@@ -11,6 +11,7 @@ import torch
 from orthogonium.layers import AdaptiveOrthoConv2d
 from torch import nn
 
+from lipscale import norms
 from lipscale.norms import conv_norm_bound, matrix_norm_bound
 
 REFERENCE_ERROR = 1000 * 2.0**-53
@@ -69,10 +70,12 @@ def test_matrix_bound_of_orthogonal_layers(shape):
     assert 1 - REFERENCE_ERROR <= matrix_norm_bound(matrix) <= 1 + 1e-12
 
 
+@pytest.mark.parametrize("largest_matrix", [0, norms.LARGEST_MATRIX], ids=["by the torus", "small"])
 @pytest.mark.parametrize("padding_mode", ["zeros", "circular"])
 @pytest.mark.parametrize("channels", [(1, 4), (4, 4), (5, 2)])
-def test_conv_bound_is_never_below(padding_mode, channels, record_property):
+def test_conv_bound_is_never_below(padding_mode, channels, largest_matrix, monkeypatch):
     """Every supported kernel size, stride and padding, square and rectangular, on two image sizes, random and trained."""
+    monkeypatch.setattr(norms, "LARGEST_MATRIX", largest_matrix)
     torch.manual_seed(0)
     ratios = {}
     for (kernel, stride, padding), size in itertools.product(SHAPES, [(6, 6), (9, 6)]):
@@ -91,11 +94,10 @@ def test_conv_bound_is_never_below(padding_mode, channels, record_property):
             ratios.setdefault(bool(same), []).append(bound / exact)
     assert sum(map(len, ratios.values())) > 100
     for same, values in ratios.items():
-        record_property(f"bound / exact, {padding_mode}, {'same size' if same else 'others'}", (len(values), max(values)))
-    if padding_mode == "circular":
-        assert max(ratios[True]) < 1 + 1e-4  # where no output is left out, the blocks are the whole operator
-    else:
-        assert max(ratios[True]) < 1.5  # 5x5 kernels on 6x6 images: the torus is a ninth larger, and all of it is used
+        part = "same size" if same else "others"
+        print(f"{padding_mode}, {part}: {len(values)} kernels, bound / exact - 1 at most {max(values) - 1:.1e}")
+        if largest_matrix or (padding_mode == "circular" and same):
+            assert max(values) < 1.0001  # sixteen Gram iterations are at most rank^(2^-17) too large
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (2, 2, 0)])
@@ -108,13 +110,16 @@ def test_conv_bound_is_tight_for_orthogonal_layers(kernel, stride, padding):
     assert exact * (1 - REFERENCE_ERROR) <= conv_norm_bound(*arguments) <= exact * (1 + 1e-6)
 
 
-def test_zero_padding_bound_nears_the_exact_norm_as_images_grow():
+def test_zero_padding_bound_nears_the_exact_norm_as_images_grow(monkeypatch):
+    """Of layers that are too large for their matrix; here they are not, so that the exact norm is known."""
+    monkeypatch.setattr(norms, "LARGEST_MATRIX", 0)
     torch.manual_seed(0)
     weight = torch.randn(3, 3, 3, 3, dtype=torch.float64)
     ratios = []
     for side in (4, 8, 16):
         arguments = (weight, (side, side), (1, 1), (1, 1), "zeros")
         ratios.append(conv_norm_bound(*arguments) / exact_conv_norm(*arguments))
+        print(f"zeros, 3x3 on {side}x{side}, by the torus: bound / exact - 1 is {ratios[-1] - 1:.1e}")
     assert 1 <= ratios[2] < ratios[1] < ratios[0]
     assert ratios[2] < 1.05
 

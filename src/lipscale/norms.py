@@ -28,9 +28,11 @@ underflow; that adds at most 2^-1021 n^2 to a norm near 1, which the two operati
 import math
 
 import torch
+from torch.nn.functional import conv2d, pad
 
 ITERATIONS = 16
 GOOD_ENOUGH = 1e-6  # relative, of the square of the norm: what the iteration could still gain is less
+LARGEST_MATRIX = 2**20  # entries
 _U = 2.0**-53
 
 
@@ -104,6 +106,8 @@ def conv_norm_bound(
     as the zeros on both sides may be the same ones. The zero-padded convolution is then the circular one on the torus,
     restricted to inputs that vanish outside the image and to some of the outputs, and a part of a matrix has no larger norm.
 
+    Where something was left out and the layer is small, its matrix is bounded as well, and the smaller bound is taken.
+
     Rounding. A value of the transform is a sum over taps with an error of at most 4 gamma_{taps + 16} sum |w|: products with
     cosines and sines of angles below 2 pi that are off by some units in the last place. The Frobenius norm of that over a
     block is added.
@@ -146,4 +150,18 @@ def conv_norm_bound(
     blocks = transform.reshape(down, rows // down, across, columns // across, out_channels, in_channels)
     blocks = blocks.permute(1, 3, 4, 0, 2, 5).reshape(-1, out_channels, down * across * in_channels)
     rounding = 4 * gamma(math.prod(taps) + 16) * kernel.abs().sum((2, 3)).norm().item()
-    return rounded_up(matrix_norm_bound(blocks) / math.sqrt(down * across) + rounding)
+    bound = rounded_up(matrix_norm_bound(blocks) / math.sqrt(down * across) + rounding)
+    whole = padding_mode == "circular" and outputs == [rows // down, columns // across]
+    if whole or math.prod([in_channels, *size, out_channels, *outputs]) > LARGEST_MATRIX:
+        return bound
+    return min(bound, matrix_norm_bound(_conv_matrix(kernel, size, stride, padding, padding_mode)))
+
+
+def _conv_matrix(
+    kernel: torch.Tensor, size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], padding_mode: str
+) -> torch.Tensor:
+    """The convolution as a matrix, (inputs, outputs). Each entry is a weight or 0: kernels are no larger than the torus."""
+    inputs = torch.eye(kernel.shape[1] * math.prod(size), dtype=kernel.dtype).reshape(-1, kernel.shape[1], *size)
+    mode = "constant" if padding_mode == "zeros" else padding_mode
+    padded = pad(inputs, (padding[1], padding[1], padding[0], padding[0]), mode)
+    return conv2d(padded, kernel, stride=stride).flatten(1)
