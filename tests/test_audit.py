@@ -10,6 +10,8 @@ from lipscale import audit, export, files, training
 from lipscale import config as configs
 from lipscale.data.dataset import Dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits):

@@ -26,6 +26,8 @@ from lipscale.__main__ import main
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
 
+pytestmark = pytest.mark.slow
+
 DONE, NEW = "list-0.1-seed0", "list-0.1-seed1"
 
 

@@ -17,6 +17,8 @@ import pytest
 from conftest import TINY, snakemake, snakemake_command
 from lipscale import locks
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {
     **TINY,
     "training": {"epochs": 30, "batch_size": 128, "learning_rate": 0.02},

@@ -18,6 +18,8 @@ from lipscale import config as configs
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
 
+pytestmark = pytest.mark.slow
+
 
 def caught(test, *arguments) -> None:
     """`test` fails."""

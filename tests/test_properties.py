@@ -40,6 +40,7 @@ LIMIT = 2**16 / images.GIB  # of an archive, unpacked: 64 KiB
 TIMES = int(os.environ.get("LIPSCALE_EXAMPLES", 1))  # 10: ten times as many examples, and other ones each time
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:Duplicate name"),
     pytest.mark.filterwarnings("ignore:Initializing zero-element tensors"),
     pytest.mark.filterwarnings("ignore:Generating overly large repr"),

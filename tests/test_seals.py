@@ -16,6 +16,8 @@ from lipscale.__main__ import main
 from lipscale.errors import LipscaleError
 from lipscale.seals import FORMAT, checked, seal
 
+pytestmark = pytest.mark.slow
+
 SMALL = TINY | {
     "experiment": "sealed",
     "training": {"epochs": 2, "batch_size": 128, "learning_rate": 0.02},
