@@ -94,26 +94,10 @@ def audit(model: Path, dataset: Dataset, options: Options, device: str, threads:
         raise LipscaleError(f"{model} certifies no image of {dataset.folder}, so there is nothing to attack")
     attacks = list(_attacks(dataset.classes))
     rows = []
-    with bar(name=f"audit {stem.name}", total=len(attacks) * len(certified.labels), unit="image") as progress:
+    with bar(name=f"audit {model.parent.name}", total=len(attacks) * len(certified.labels), unit="image") as progress:
         for first in range(0, len(certified.labels), options.batch_size):
             batch = certified[first : first + options.batch_size]
-            # as in `lipscale.attack`: logits of a size that cross-entropy does not saturate at
-            temperature = max(float(np.median(batch.margins)) / 5, 1e-12)
-            closest = np.full(len(batch.labels), np.inf)
-            names, breakers = np.full(len(batch.labels), "", dtype=object), np.full(len(batch.labels), "", dtype=object)
-            for name, attack in attacks:
-                describe(progress, name)
-                for found in attack(Calibrated(network, temperature), exact, batch, place, options.seed):
-                    left = _margins(exact, found, batch, place) / batch.margins
-                    names = np.where(left < closest, name, names)
-                    closest = np.minimum(left, closest)
-                    fell = broken(exact, batch.images, batch.labels, batch.pair_radii, found).numpy()
-                    breakers = np.where(fell & (breakers == ""), name, breakers)
-                progress.update(len(batch.labels))
-            columns = (
-                batch.split, batch.index, batch.labels, batch.radii, batch.pair_radii, breakers, names, closest,
-            )  # fmt: skip
-            rows += [dict(zip(COLUMNS, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
+            rows += _attack_batch(network, exact, batch, attacks, place, options.seed, progress)
     files.write_rows(stem.with_name(stem.name + ".csv"), COLUMNS, rows)
     fallen = [row for row in rows if row["broken_by"]]
     left = np.array([row["margin_left"] for row in rows])
@@ -140,6 +124,25 @@ def audit(model: Path, dataset: Dataset, options: Options, device: str, threads:
     if fallen:
         images = ", ".join(f"{row['split']} {row['index']} ({row['broken_by']})" for row in fallen)
         raise LipscaleError(f"the certificate of {model} is broken for images {images}; this must not happen")
+
+
+def _attack_batch(network, exact, batch: "Certified", attacks, device, seed: int, progress) -> list[dict]:
+    """A row of COLUMNS for each image: which attack broke its certificate, if any, and where one came closest to that."""
+    # as in `lipscale.attack`: logits of a size that cross-entropy does not saturate at
+    model = Calibrated(network, max(float(np.median(batch.margins)) / 5, 1e-12))
+    closest = np.full(len(batch.labels), np.inf)
+    names, breakers = np.full(len(batch.labels), "", dtype=object), np.full(len(batch.labels), "", dtype=object)
+    for name, attack in attacks:
+        describe(progress, name)
+        for found in attack(model, exact, batch, device, seed):
+            left = _margins(exact, found, batch, device) / batch.margins
+            names = np.where(left < closest, name, names)
+            closest = np.minimum(left, closest)
+            fell = broken(exact, batch.images, batch.labels, batch.pair_radii, found).numpy()
+            breakers = np.where(fell & (breakers == ""), name, breakers)
+        progress.update(len(batch.labels))
+    columns = (batch.split, batch.index, batch.labels, batch.radii, batch.pair_radii, breakers, names, closest)
+    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def find_certified(network: PlainNetwork, dataset: Dataset, options: Options, device: torch.device) -> Certified:

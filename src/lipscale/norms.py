@@ -126,35 +126,43 @@ def conv_norm_bound(
     outputs = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, taps, stride, padding, strict=True)]
     if min(outputs) < 1:
         raise ValueError(f"a kernel of {taps} on images of {list(size)} with padding {list(padding)}; allowed: some output")
+    torus = _torus(size, taps, stride, padding, outputs, padding_mode)
+    rounding = 4 * gamma(math.prod(taps) + 16) * kernel.abs().sum((2, 3)).norm().item()
+    bound = rounded_up(matrix_norm_bound(_fourier_blocks(kernel, torus, stride)) / math.sqrt(math.prod(stride)) + rounding)
+    whole = padding_mode == "circular" and all(o * s == n for o, s, n in zip(outputs, stride, torus, strict=True))
+    if whole or math.prod([in_channels, *size, out_channels, *outputs]) > LARGEST_MATRIX:
+        return bound
+    return min(bound, matrix_norm_bound(_conv_matrix(kernel, size, stride, padding, padding_mode)))
+
+
+def _torus(size, taps, stride, padding, outputs, padding_mode: str) -> list[int]:
+    """(height, width) of the torus that the convolution is a part of. All arguments are (vertical, horizontal)."""
     if padding_mode == "zeros":
-        torus = [max(n + p, k, s * o) for n, k, s, p, o in zip(size, taps, stride, padding, outputs, strict=True)]
-        torus = [-(-n // s) * s for n, s in zip(torus, stride, strict=True)]
-    elif padding_mode == "circular":
-        torus = list(size)
-        fits = (n % s == 0 and k <= n and o <= n // s for n, k, s, o in zip(size, taps, stride, outputs, strict=True))
-        if not all(fits):
-            raise ValueError(
-                f"a circular {taps} kernel with stride {list(stride)} and padding {list(padding)} on images of {list(size)}; "
-                "allowed: sizes that are multiples of the stride and at least the kernel's, at most size / stride outputs"
-            )
-    else:
+        sides = zip(size, taps, stride, padding, outputs, strict=True)
+        return [-(-max(n + p, k, s * o) // s) * s for n, k, s, p, o in sides]
+    if padding_mode != "circular":
         raise ValueError(f"padding mode {padding_mode!r}; allowed: zeros, circular")
+    if not all(n % s == 0 and k <= n and o <= n // s for n, k, s, o in zip(size, taps, stride, outputs, strict=True)):
+        raise ValueError(
+            f"a circular {taps} kernel with stride {list(stride)} and padding {list(padding)} on images of {list(size)}; "
+            "allowed: sizes that are multiples of the stride and at least the kernel's, at most size / stride outputs"
+        )
+    return list(size)
+
+
+def _fourier_blocks(kernel: torch.Tensor, torus: list[int], stride: tuple[int, int]) -> torch.Tensor:
+    """The blocks of a circular convolution, times the root of the product of the strides: (frequencies, out, aliases * in)."""
 
     def wave(n: int, taps: int) -> torch.Tensor:
         turns = torch.outer(torch.arange(n), torch.arange(taps)) % n  # exact, so angles are below 2 pi
         angle = turns.to(kernel) * (-2 * math.pi / n)
         return torch.complex(angle.cos(), angle.sin())
 
-    transform = torch.einsum("oihw,uh,vw->uvoi", kernel.to(torch.complex128), wave(torus[0], taps[0]), wave(torus[1], taps[1]))
     (rows, columns), (down, across) = torus, stride
-    blocks = transform.reshape(down, rows // down, across, columns // across, out_channels, in_channels)
-    blocks = blocks.permute(1, 3, 4, 0, 2, 5).reshape(-1, out_channels, down * across * in_channels)
-    rounding = 4 * gamma(math.prod(taps) + 16) * kernel.abs().sum((2, 3)).norm().item()
-    bound = rounded_up(matrix_norm_bound(blocks) / math.sqrt(down * across) + rounding)
-    whole = padding_mode == "circular" and outputs == [rows // down, columns // across]
-    if whole or math.prod([in_channels, *size, out_channels, *outputs]) > LARGEST_MATRIX:
-        return bound
-    return min(bound, matrix_norm_bound(_conv_matrix(kernel, size, stride, padding, padding_mode)))
+    waves = wave(rows, kernel.shape[2]), wave(columns, kernel.shape[3])
+    transform = torch.einsum("oihw,uh,vw->uvoi", kernel.to(torch.complex128), *waves)
+    blocks = transform.reshape(down, rows // down, across, columns // across, *kernel.shape[:2])
+    return blocks.permute(1, 3, 4, 0, 2, 5).reshape(-1, kernel.shape[0], down * across * kernel.shape[1])
 
 
 def _conv_matrix(
