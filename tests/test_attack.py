@@ -71,17 +71,21 @@ def test_order_holds_image_by_image(run):
 
 
 @pytest.mark.parametrize(
-    ("radius", "prediction", "robust", "message"),
-    [(0.2, 0, 0, "test images 1 are certified, yet broken"), (0.0, 1, 1, "test images 1 are called robust, yet misclassified")],
+    ("radius", "pair_radius", "prediction", "robust", "message"),
+    [
+        (0.2, 0.2, 0, 0, "test images 1 are certified, yet broken"),
+        (0.1, 0.2, 0, 0, "test images 1 are certified, yet broken"),
+        (0.0, 0.0, 1, 1, "test images 1 are called robust, yet misclassified"),
+    ],
 )
-def test_a_broken_order_names_the_images(radius, prediction, robust, message):
+def test_a_broken_order_names_the_images(radius, pair_radius, prediction, robust, message):
     images = pd.DataFrame(
         {
             "index": [0, 1],
             "label": [0, 0],
             "prediction": [0, prediction],
             "radius": [0.0, radius],
-            "pair_radius": 0.0,
+            "pair_radius": [0.0, pair_radius],
             "robust_36": [1, robust],
         }
     )

@@ -1,5 +1,6 @@
 """What a certificate promises: bounds of layers, radii, rounding, and networks that somebody brings."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -14,7 +15,7 @@ from conftest import lipscale
 from lipscale import export, files
 from lipscale.certificate import Certificate, certificate, certified_radii
 from lipscale.errors import LipscaleError
-from lipscale.layers import KINDS, Centre, Residual, Scale, bounds, layer_bounds
+from lipscale.layers import KINDS, Bounds, Centre, Residual, Scale, bounds, layer_bounds
 from lipscale.predict import exact_logits
 
 SHAPE = (2, 8, 8)
@@ -61,8 +62,46 @@ def test_slope_of_a_layer_is_never_below_its_jacobian(name):
     assert bounds(layers, SHAPE).slope >= largest_jacobian_norm(layers) * (1 - 1e-12)  # of LAPACK, for matrices of side 256
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_offset_of_a_layer_is_never_below_its_output_for_zeros(name):
+    torch.manual_seed(0)
+    layer = LAYERS[name].double()
+    layers = layer if isinstance(layer, nn.Sequential) else nn.Sequential(layer)
+    for part in layers.modules():
+        if isinstance(part, Centre):
+            part.mean += 0.4
+    assert bounds(layers, SHAPE).offset >= layers(torch.zeros(1, *SHAPE).double()).norm().item()
+
+
 def test_every_kind_is_tested():
-    assert {type(layer) for layer in LAYERS.values()} | {nn.Linear} >= {kind.build for kind in KINDS.values()}
+    tested = {type(part) for layer in LAYERS.values() for part in layer.modules()}
+    assert tested >= {kind.build for kind in KINDS.values()}
+
+
+def test_bounds_behind_one_another_by_hand():
+    """An input of norm r: the error before, 0.1 r + 0.2, times 3; 0.5 of what enters, 2 r + 1 and that error; and 0.7."""
+    whole = Bounds(2.0, 1.0, 0.1, 0.2).then(Bounds(3.0, 5.0, 0.5, 0.7))
+    assert whole.slope == pytest.approx(6)
+    assert whole.offset == pytest.approx(3 * 1 + 5)
+    assert whole.relative == pytest.approx(3 * 0.1 + 0.5 * (2 + 0.1))
+    assert whole.absolute == pytest.approx(3 * 0.2 + 0.5 * (1 + 0.2) + 0.7)
+    assert whole.slope >= 6
+    assert whole.absolute >= 3 * 0.2 + 0.5 * 1.2 + 0.7
+
+
+def test_rounding_of_long_sums_is_within_its_bound():
+    """One output, exact by fractions: all terms positive, where errors are largest; also where they cancel."""
+    torch.manual_seed(0)
+    for features, sign in itertools.product((7, 64, 1000), (False, True)):
+        layer = nn.Linear(features, 1).double()
+        weights, images = torch.rand(features).double(), torch.rand(8, features).double()
+        layer.weight.data[0] = weights - 0.5 * sign
+        found = bounds(nn.Sequential(nn.Flatten(), layer), (1, 1, features))
+        for image, computed in zip(images, layer(images)[:, 0], strict=True):
+            terms = zip(layer.weight[0].tolist(), image.tolist(), strict=True)
+            exact = sum((Fraction(weight) * Fraction(pixel) for weight, pixel in terms), Fraction(layer.bias.item()))
+            assert abs(Fraction(computed.item()) - exact) <= found.relative * image.norm().item() + found.absolute
+        assert found.relative >= (features + 1) * 2.0**-53 * layer.weight.norm().item()
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -100,6 +139,83 @@ def test_pairs_of_classes():
     jacobians = vmap(jacrev(lambda image: plain(image[None])[0].flatten()))(images).flatten(2)  # (images, classes, pixels)
     found = (jacobians[:, :, None] - jacobians[:, None]).norm(dim=3).amax(0)
     assert (found.numpy() <= promise.pairs).all()
+
+
+@pytest.mark.parametrize("scales", [(0.5,), (3.0,), (0.5, -3.0)])
+def test_pairs_of_a_single_dense_layer_are_exact(scales):
+    """f_i - f_j is linear there, with the norm of the difference of two rows, times all scales behind."""
+    torch.manual_seed(0)
+    dense = nn.Linear(9, 4)
+    plain = export.from_modules(nn.Sequential(nn.Flatten(), dense, *map(Scale, scales)), (1, 3, 3))
+    rows = [[Fraction(weight) for weight in row] for row in dense.weight.tolist()]
+    for i, j in itertools.permutations(range(4), 2):
+        square = sum((a - b) ** 2 for a, b in zip(rows[i], rows[j], strict=True)) * math.prod(map(Fraction, scales)) ** 2
+        assert square <= Fraction(certificate(plain).pairs[i, j]) ** 2 <= square * (1 + Fraction(1, 10**12))
+
+
+def test_radii_are_rounded_down():
+    """radius^2 2 L^2 <= margin^2, exactly, for logits and L taken as they are."""
+    generator = np.random.default_rng(0)
+    for lipschitz, margin in zip(generator.uniform(0.1, 10, 500), generator.uniform(0.1, 10, 500), strict=True):
+        promise = promised(float(lipschitz), 2)
+        _, radius, _ = certified_radii(np.array([[margin, 0.0]]), np.array([0]), promise)
+        assert 2 * (Fraction(radius[0]) * Fraction(lipschitz)) ** 2 <= Fraction(margin) ** 2
+
+
+def test_pixels_k_over_255_are_rounded_too():
+    """f(x) = x on two pixels: the border between the classes is where they are equal, |a - b| / (255 sqrt(2)) away."""
+    promise = certificate(export.from_modules(nn.Sequential(nn.Flatten()), (1, 1, 2)))
+    pixels = np.array([(a, b) for a in range(256) for b in range(a)])
+    radii = certified_radii(pixels / 255, np.zeros(len(pixels), int), promise)[1]
+    for (a, b), radius in zip(pixels.tolist(), radii.tolist(), strict=True):
+        assert 2 * (Fraction(radius) * 255) ** 2 < (a - b) ** 2
+
+
+def test_numbers_that_would_overflow_are_refused():
+    dense = nn.Linear(16, 2, bias=False)
+    torch.nn.init.constant_(dense.weight, 0.25)
+    for scales in ((1e308, 1e-308), (1e60, 1e-60)):
+        network = nn.Sequential(nn.Flatten(), Scale(scales[0]), dense, Scale(scales[1]))
+        with pytest.raises(LipscaleError, match="layer 1: numbers that are not finite, or too large"):
+            certificate(export.from_modules(network, (1, 4, 4)))
+    with pytest.raises(LipscaleError, match="the logits hold NaN or infinity"):
+        certified_radii(np.array([[np.inf, 0.0]]), np.array([0]), promised(1.0, 2))
+
+
+def test_tiny_scales_give_no_infinite_radius():
+    scales = [Scale(1e-30), Scale(1e-200), Scale(1e30), Scale(1e-200)]
+    plain = export.from_modules(nn.Sequential(nn.Flatten(), nn.Linear(4, 2), *scales), (1, 2, 2))
+    promise = certificate(plain)
+    assert promise.lipschitz_certified > 0
+    assert (promise.pairs[0, 1], promise.pairs[1, 0]) > (0, 0)
+
+
+def test_a_network_of_zeros_certifies_its_biases():
+    """A constant function: no perturbation changes anything, and there is no NaN."""
+    dense = nn.Linear(4, 2)
+    torch.nn.init.zeros_(dense.weight)
+    dense.bias.data[:] = torch.tensor([1.0, 0.0])
+    plain = export.from_modules(nn.Sequential(nn.Flatten(), dense), (1, 2, 2))
+    _, radii, pair_radii = certified_radii(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]), certificate(plain))
+    assert radii[0] > 1e200
+    assert pair_radii[0] > 1e200
+    assert (radii[1], pair_radii[1]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(2, 3, 8)), SHAPE, r"logits of shape \[3, 1, 1\]; allowed"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(128, 1)), SHAPE, r"logits of shape \[1\]"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), (8,), r"images of shape \[8\]"),
+        (nn.Sequential(nn.Flatten()), (0, 4, 4), r"images of shape \[0, 4, 4\]"),
+        (type("Mine", (nn.Sequential,), {})(nn.Flatten()), SHAPE, "the network is Mine; allowed: torch.nn.Sequential"),
+        (nn.Linear(3, 3), SHAPE, "the network is Linear"),
+    ],
+)
+def test_networks_that_are_none_are_refused(network, shape, message):
+    with pytest.raises(LipscaleError, match=message):
+        export.from_modules(network, shape)
 
 
 def promised(lipschitz: float, classes: int, rounding: float = 0.0) -> Certificate:
@@ -161,6 +277,13 @@ def test_pair_radius_is_the_nearest_class_in_pixels():
         (nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), "padding mode 'reflect'; allowed: zeros, circular"),
         (nn.AvgPool2d(3, stride=1), "windows that overlap"),
         (nn.MaxPool2d(2, padding=1), "has padding 1"),
+        (nn.MaxPool2d(3, stride=1), "windows that overlap"),
+        (nn.MaxPool2d(3, ceil_mode=True), "has ceil_mode True"),
+        (nn.MaxPool2d(2, return_indices=True), "has return_indices True"),
+        (nn.ReLU(inplace=True), "has inplace True"),
+        (nn.utils.spectral_norm(nn.Conv2d(2, 2, 3)), "has a hook"),
+        (Residual(type("Mine", (nn.Sequential,), {})(nn.ReLU())), "the branch 1 is Mine; allowed: torch.nn.Sequential"),
+        (Residual(nn.Linear(8, 8)), "the branch 1 is Linear"),
         (MaxMin(axis=2), "has axis 2"),
         (nn.Flatten(2), "has start_dim 2"),
         (nn.Linear(8, 3), "allowed: a flattened one"),
@@ -187,7 +310,7 @@ def test_a_scale_that_is_not_finite_is_refused(value):
     plain = export.PlainNetwork(
         [{"layer": "flatten"}, {"layer": "scale", "scale": value}, {"layer": "scale", "scale": 1e300}], 1, SHAPE
     )
-    with pytest.raises(LipscaleError, match="not finite, or too large"):
+    with pytest.raises(LipscaleError, match="numbers that are not finite, or too large"):
         certificate(plain)
 
 

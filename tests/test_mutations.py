@@ -1,4 +1,4 @@
-"""Six mistakes that would break a certificate, planted one by one; for each, the test that catches it is named and run.
+"""Mistakes that would break a certificate, planted one by one; for each, the test that catches it is named and run.
 
 A mutation that its test did not catch would make the test here fail.
 """
@@ -96,6 +96,35 @@ def test_a_radius_without_sqrt_2(monkeypatch):
     monkeypatch.setattr(test_certificate, "certified_radii", without_sqrt2)
     caught(test_certificate.test_radius_by_hand)
     caught(test_certificate.test_radius_is_reached_and_not_passed)
+
+
+def test_pairs_of_classes_at_half_their_distance(monkeypatch):
+    right = certificate._pairs
+    monkeypatch.setattr(certificate, "_pairs", lambda network, slope: right(network, slope) / 2)
+    caught(test_certificate.test_pairs_of_a_single_dense_layer_are_exact, (0.5,))
+
+
+def test_rounding_of_one_operation_for_that_of_a_sum(monkeypatch):
+    monkeypatch.setattr(layers, "gamma", lambda n: 2.0**-53)
+    caught(test_certificate.test_rounding_of_long_sums_is_within_its_bound)
+
+
+def test_rounding_that_is_left_out_of_norms(monkeypatch):
+    monkeypatch.setattr(norms, "gamma", lambda n: 0.0)
+    monkeypatch.setattr(norms, "_U", 0.0)
+    caught(test_norms.test_matrix_bound_is_never_below_in_exact_arithmetic)
+
+
+def test_radii_that_are_not_rounded_down(monkeypatch):
+    monkeypatch.setattr(certificate, "gamma", lambda n: 0.0)
+    caught(test_certificate.test_radii_are_rounded_down)
+
+
+def test_errors_that_are_not_amplified(monkeypatch):
+    monkeypatch.setattr(layers.Bounds, "then", lambda before, after: layers.Bounds(
+        after.slope * before.slope, after.offset, before.relative + after.relative, before.absolute + after.absolute
+    ))  # fmt: skip
+    caught(test_certificate.test_bounds_behind_one_another_by_hand)
 
 
 def test_an_l_that_is_not_updated_after_the_last_epoch(monkeypatch, settings, digits, tmp_path):

@@ -5,6 +5,7 @@ matrices of side n <= 1000 here, so the reference itself may be off by REFERENCE
 """
 
 import itertools
+from fractions import Fraction
 
 import pytest
 import torch
@@ -52,6 +53,16 @@ def test_matrix_bound_is_exact_but_for_rounding(shape, scale):
     exact = scale * torch.linalg.matrix_norm(matrices, 2).max().item()
     # sixteen Gram iterations are at most rank^(2^-17) too large
     assert exact * (1 - REFERENCE_ERROR) <= matrix_norm_bound(scale * matrices) <= exact * 1.0001
+
+
+def test_matrix_bound_is_never_below_in_exact_arithmetic():
+    """Rank 1, entries without rounding: ||a b^T||^2 = |a|^2 |b|^2, as fractions, with no allowance for a reference."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        sides = torch.randint(1, 40, (2,), generator=generator).tolist()
+        a, b = (torch.randint(1, 2**24, (side,), generator=generator).double() for side in sides)
+        exact = sum(Fraction(x) ** 2 for x in a.tolist()) * sum(Fraction(x) ** 2 for x in b.tolist())
+        assert Fraction(matrix_norm_bound(torch.outer(a, b))) ** 2 >= exact
 
 
 @pytest.mark.parametrize("rank", [1, 3])

@@ -8,10 +8,10 @@
    smallest (f_y - f_j) / (|w_y - w_j| K) over j is the pair radius (the same paper, section 4), never below what L_certified
    alone gives.
 4. Rounding. The float64 logits of any image in [0, 1] are off by at most E in the l2 norm (`Bounds.relative` and `absolute`,
-   for images no longer than sqrt(their number of values)), a margin thus by at most sqrt(2) E, at the image and at its
-   perturbation alike. Margins are lowered by 2 sqrt(2) E: then the exact network keeps its class within the radius, and so does
-   its float64 evaluation at each perturbed image that is again in [0, 1]. Subtraction, division and the square root that follow
-   are rounded down by gamma_16.
+   for images no longer than sqrt(their number of values), with the rounding of k / 255), a margin thus by at most sqrt(2) E, at
+   the image and at its perturbation alike. Margins are lowered by 2 sqrt(2) E: then the exact network keeps its class within
+   the radius, and so does its float64 evaluation at each perturbed image that is again in [0, 1]. Subtraction, division and the
+   square root that follow are rounded down by gamma_16.
 
 Not promised: evaluation in float32 or less. It is another function, whose class can change where the margin is near 0.
 """
@@ -60,9 +60,8 @@ def certificate(network: PlainNetwork) -> Certificate:
     """
     total = network.bounds()
     longest = math.sqrt(math.prod(network.image_shape))
-    rounding = rounded_up(total.relative * longest + total.absolute)
-    if not math.isfinite(total.slope + rounding):
-        raise LipscaleError("model: its weights or scales are not finite, or too large to be bounded in float64")
+    pixels = (total.slope + total.relative) * 2.0**-53  # k / 255 is rounded as well
+    rounding = rounded_up((total.relative + pixels) * longest + total.absolute)
     return Certificate(network.lipschitz, total.slope, _pairs(network, total.slope), rounding)
 
 
@@ -75,8 +74,7 @@ def _pairs(network: PlainNetwork, slope: float) -> np.ndarray:
     if last < 0 or not isinstance(network[last], nn.Linear):
         return whole
     layers = list(network)
-    rest = bounds(nn.Sequential(*layers[:last]), network.image_shape).slope
-    rest = rounded_up(rest * math.prod(abs(layer.scale) for layer in layers[last + 1 :]), operations=len(network) + 8)
+    rest = bounds(nn.Sequential(*layers[:last], *layers[last + 1 :]), network.image_shape).slope
     weight = network[last].weight.double().cpu()
     distances = torch.stack([(weight - row).norm(dim=1) for row in weight]).numpy()
     return np.minimum(whole, distances * rest * (1 + gamma(weight.shape[1] + 8)))
@@ -89,7 +87,12 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
     Args:
         logits: (images, classes), computed in float64.
         labels: (images,).
+
+    Raises:
+        LipscaleError: logits are not finite.
     """
+    if not np.isfinite(logits).all():
+        raise LipscaleError("certify: the logits hold NaN or infinity; allowed: finite numbers")
     rows = np.arange(len(labels))
     differences = logits[rows, labels][:, None] - logits
     differences[rows, labels] = np.inf
@@ -100,12 +103,12 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
     kept = 1 - gamma(16)
     allowance = rounded_up(2 * math.sqrt(2) * promise.rounding)
     lowered = np.maximum(differences * kept - allowance, 0.0)
-    radii = lowered.min(axis=1) / (math.sqrt(2) * lipschitz) * kept
-    with np.errstate(divide="ignore", invalid="ignore"):  # f_y - f_y over 0 is nothing that counts
+    with np.errstate(divide="ignore", invalid="ignore"):  # constants of 0: a class that no perturbation can reach
+        radii = lowered.min(axis=1) / (math.sqrt(2) * lipschitz) * kept
         each = lowered / promise.pairs[labels] * kept
-    each[lowered == 0] = 0.0  # also where two classes have the same row, and 0 / 0
+    each[lowered == 0] = 0.0
     each[rows, labels] = np.inf
-    return margins, radii, each.min(axis=1)
+    return margins, np.where(lowered.min(axis=1) > 0, radii, 0.0), each.min(axis=1)
 
 
 def certify(folder: Path) -> None:

@@ -78,7 +78,9 @@ def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         )
     if images.dtype != np.uint8 and not ((images >= 0) & (images <= 1)).all():
         raise LipscaleError(f"{path} holds pixels outside [0, 1] or NaN; allowed: pixels in [0, 1], not normalised, or uint8")
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0):
+    if labels is not None and (
+        labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.astype(np.int64).min() < 0
+    ):
         raise LipscaleError(
             f"{path} holds labels of shape {labels.shape}, {labels.dtype}; allowed: a class number for each image"
         )

@@ -17,7 +17,7 @@ from torch import nn
 
 from lipscale.errors import LipscaleError
 from lipscale.files import atomic
-from lipscale.layers import KINDS, PlainNetwork, Residual, Scale, kind_of
+from lipscale.layers import KINDS, PlainNetwork, Residual, Scale, check_kinds, kind_of
 from lipscale.networks import LipschitzNetwork
 from lipscale.norms import conv_norm_bound, matrix_norm_bound
 
@@ -93,9 +93,9 @@ def _scales_within(network: LipschitzNetwork) -> list[float]:
 def _within_unit_norm(weight: torch.Tensor, entry: dict, side: int) -> torch.Tensor:
     """`weight` divided by a bound on its norm, as float32 values whose own bound is at most 1."""
     weight = weight.double().cpu()
-    divisor = norm_bound(weight, entry, side) or 1.0  # a weight of zeros stays as it is
-    if not math.isfinite(divisor):
+    if not weight.isfinite().all():
         raise LipscaleError(f"export: the weights of a {entry['layer']} layer are not finite")
+    divisor = norm_bound(weight, entry, side) or 1.0  # a weight of zeros stays as it is
     scaled = (weight / divisor).float()
     while (excess := norm_bound(scaled.double(), entry, side)) > 1:
         divisor *= excess * (1 + 2.0**-26)
@@ -122,8 +122,14 @@ def from_modules(network: nn.Sequential, image_shape: Sequence[int], lipschitz: 
     Raises:
         LipscaleError: a module is of another type (a subclass, parametrized weights) or has arguments nothing is proven for.
     """
+    check_kinds(network)
+    if lipschitz is not None and not lipschitz > 0:
+        raise LipscaleError(f"the enforced L is {lipschitz}; allowed: a number above 0, or none")
     plain = PlainNetwork(_specification(network), math.inf, image_shape)
-    plain.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in network.state_dict().items()})
+    try:
+        plain.load_state_dict({name: tensor.detach().float().cpu() for name, tensor in network.state_dict().items()})
+    except RuntimeError as error:
+        raise LipscaleError(f"the network's tensors are not those of its layers: {' '.join(str(error).split())}") from None
     plain.lipschitz = plain.bounds().slope if lipschitz is None else float(lipschitz)
     return plain
 

@@ -26,6 +26,8 @@ from lipscale.norms import conv_norm_bound, gamma, matrix_norm_bound, rounded_up
 Shape = tuple[int, ...]
 _U = 2.0**-53
 _UNDERFLOW = 2.0**-900  # more than all products of a layer, 2^-1074 each, can lose below the smallest float64
+_LARGEST = 2.0**128  # of the four numbers after any layer: then no product of a forward pass, branches included, overflows
+_DEEPEST = 4  # branches within branches
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Bounds:
         + after.absolute.
         """
         return Bounds(
-            slope=rounded_up(after.slope * self.slope),
-            offset=rounded_up(after.slope * self.offset + after.offset),
+            slope=rounded_up(after.slope * self.slope + (_UNDERFLOW if after.slope and self.slope else 0.0)),
+            offset=rounded_up(after.slope * self.offset + after.offset + _UNDERFLOW),
             relative=rounded_up(after.slope * self.relative + after.relative * (self.slope + self.relative)),
             absolute=rounded_up(
                 after.slope * self.absolute + after.relative * (self.offset + self.absolute) + after.absolute + _UNDERFLOW
@@ -141,8 +143,11 @@ def _selection(layer: nn.Module, shape: Shape) -> Bounds:
 
 
 def _norm(tensor: torch.Tensor | None) -> float:
-    """An upper bound on the Frobenius norm."""
-    return 0.0 if tensor is None else tensor.double().norm().item() * (1 + gamma(tensor.numel() + 2))
+    """An upper bound on the Frobenius norm, whose squares neither overflow nor vanish."""
+    largest = 0.0 if tensor is None else tensor.abs().max().double().item()
+    if not largest:
+        return 0.0
+    return (tensor.double() / largest).norm().item() * largest * (1 + gamma(tensor.numel() + 6)) + 2.0**-1022
 
 
 @dataclass(frozen=True)
@@ -173,12 +178,14 @@ KINDS = {
     ),
     "scale": Kind(Scale, ("scale",), _scale, {}),
     "maxmin": Kind(MaxMin, (), _selection, {"axis": 1}),
-    "relu": Kind(nn.ReLU, (), _selection, {}),
+    "relu": Kind(nn.ReLU, (), _selection, {"inplace": False}),
     "flatten": Kind(nn.Flatten, (), _selection, {"start_dim": 1, "end_dim": -1}),
     "average_pool": Kind(
         nn.AvgPool2d, ("kernel_size",), _average, {"padding": 0, "ceil_mode": False, "divisor_override": None}
     ),
-    "max_pool": Kind(nn.MaxPool2d, ("kernel_size",), _selection, {"padding": 0, "dilation": 1, "ceil_mode": False}),
+    "max_pool": Kind(
+        nn.MaxPool2d, ("kernel_size",), _selection, {"padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
+    ),
     "residual": Kind(Residual, (), _residual, {}),
 }
 KIND_OF = {kind.build: name for name, kind in KINDS.items()}
@@ -203,7 +210,13 @@ class PlainNetwork(nn.Sequential):
         self.lipschitz = float(lipschitz)
         self.image_shape = tuple(map(int, image_shape))
         self.requires_grad_(False)
-        shapes(self, self.image_shape)
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise LipscaleError(
+                f"model: images of shape {list(image_shape)}; allowed: (channels, height, width), each 1 or more"
+            )
+        logits = shapes(self, self.image_shape)[-1]
+        if len(logits) != 1 or logits[0] < 2:
+            raise LipscaleError(f"model: logits of shape {list(logits)}; allowed: one number for each of two or more classes")
 
     def bounds(self) -> Bounds:
         """What is guaranteed of the whole network, from its weights alone."""
@@ -231,6 +244,8 @@ def kind_of(layer: nn.Module, where: str) -> str:
     name = KIND_OF.get(type(layer))
     if name is None:
         raise LipscaleError(f"layer {where} is {type(layer).__name__}; allowed: {ALLOWED}, unparametrized")
+    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+        raise LipscaleError(f"layer {where} ({name}) has a hook or a forward of its own; allowed: plain {ALLOWED}")
     for attribute, value in KINDS[name].supported.items():
         if getattr(layer, attribute) != value:
             raise LipscaleError(f"layer {where} ({name}) has {attribute} {getattr(layer, attribute)!r}; allowed: {value!r}")
@@ -243,6 +258,11 @@ def kind_of(layer: nn.Module, where: str) -> str:
 
 def check_kinds(network: nn.Sequential, where: str = "") -> None:
     """Raises LipscaleError for the first layer, also in a branch, that is not in KINDS."""
+    if type(network) not in (nn.Sequential, PlainNetwork):
+        place = f"the branch {where.rstrip('.')}" if where else "the network"
+        raise LipscaleError(f"{place} is {type(network).__name__}; allowed: torch.nn.Sequential, no subclass")
+    if where.count(".") > _DEEPEST:
+        raise LipscaleError(f"layer {where.rstrip('.')} is a branch within {_DEEPEST} branches; allowed: fewer")
     for position, layer in enumerate(network):
         if kind_of(layer, f"{where}{position}") == "residual":
             check_kinds(layer.branch, f"{where}{position}.")
@@ -258,7 +278,7 @@ def shapes(network: nn.Sequential, image_shape: Shape) -> list[Shape]:
     for position, layer in enumerate(network):
         try:
             found.append(_output_shape(layer, found[-1]))
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise LipscaleError(f"layer {position} does not fit an input of shape {list(found[-1])} ({reason})") from None
     return found
@@ -280,6 +300,8 @@ def bounds(network: nn.Sequential, image_shape: Shape) -> Bounds:
     total = Bounds(1.0)
     for position, (layer, shape) in enumerate(zip(network, shapes(network, image_shape), strict=False)):
         total = total.then(layer_bounds(layer, shape, str(position)))
+        if not max(total.slope, total.offset, total.relative, total.absolute) <= _LARGEST:  # also where one is NaN
+            raise LipscaleError(f"layer {position}: numbers that are not finite, or too large to be bounded in float64")
     return total
 
 
@@ -288,5 +310,5 @@ def layer_bounds(layer: nn.Module, shape: Shape, where: str) -> Bounds:
     name = kind_of(layer, where)
     try:
         return KINDS[name].bounds(layer, shape)
-    except ValueError as error:
-        raise LipscaleError(f"layer {where} ({name}): {error}") from None
+    except (ValueError, RuntimeError) as error:
+        raise LipscaleError(f"layer {where} ({name}): {' '.join(str(error).split())}") from None

@@ -32,7 +32,7 @@ from torch.nn.functional import conv2d, pad
 
 ITERATIONS = 16
 GOOD_ENOUGH = 1e-6  # relative, of the square of the norm: what the iteration could still gain is less
-LARGEST_MATRIX = 2**20  # entries
+LARGEST_MATRIX = 2**20  # entries, also of what it is made from
 _U = 2.0**-53
 
 
@@ -59,8 +59,11 @@ def matrix_norm_bound(matrices: torch.Tensor) -> float:
         matrices = matrices.mH
     if not matrices.isfinite().all():
         raise ValueError("matrices hold NaN or infinity; allowed: finite numbers")
-    scale = math.ldexp(1.0, math.frexp(matrices.abs().max().item())[1] - 1)
-    matrices = matrices / scale if scale else matrices  # so that squares neither overflow nor vanish
+    largest = matrices.abs().max().item()
+    if not largest:
+        return 0.0
+    scale = math.ldexp(1.0, max(math.frexp(largest)[1] - 1, -1021))
+    matrices = matrices / scale  # so that squares neither overflow nor vanish
     rows, columns = matrices.shape[-2:]
     gram = matrices @ matrices.mH
     squares = matrices.abs().square().sum((-2, -1))  # ||A||_F^2
@@ -72,7 +75,7 @@ def matrix_norm_bound(matrices: torch.Tensor) -> float:
     loose = bounds > center.max() * (1 + GOOD_ENOUGH)  # the others are below or near what is reached anyway
     if loose.any():
         bounds[loose] = torch.minimum(bounds[loose], _gram_iteration(gram[loose]) + rounding[loose])
-    return scale * math.sqrt(bounds.max().item() * (1 + gamma(rows * rows + 16)))
+    return scale * math.sqrt(bounds.max().item() * (1 + gamma(rows * rows + 16))) + 2.0**-1022
 
 
 def _gram_iteration(gram: torch.Tensor) -> torch.Tensor:
@@ -130,7 +133,9 @@ def conv_norm_bound(
     rounding = 4 * gamma(math.prod(taps) + 16) * kernel.abs().sum((2, 3)).norm().item()
     bound = rounded_up(matrix_norm_bound(_fourier_blocks(kernel, torus, stride)) / math.sqrt(math.prod(stride)) + rounding)
     whole = padding_mode == "circular" and all(o * s == n for o, s, n in zip(outputs, stride, torus, strict=True))
-    if whole or math.prod([in_channels, *size, out_channels, *outputs]) > LARGEST_MATRIX:
+    inputs = in_channels * math.prod(size)
+    padded = in_channels * math.prod(n + 2 * p for n, p in zip(size, padding, strict=True))
+    if whole or inputs * max(padded, out_channels * math.prod(outputs)) > LARGEST_MATRIX:
         return bound
     return min(bound, matrix_norm_bound(_conv_matrix(kernel, size, stride, padding, padding_mode)))
 
