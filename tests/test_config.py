@@ -1,6 +1,7 @@
 """Every bad config is refused in one sentence that names the key, the value and what is allowed."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,9 @@ BAD = {
     ),
     "a step of one": ({"feedback": {"largest_step": 1}}, ["feedback.largest_step", "greater than 1"]),
     "a name that leaves results": ({"experiment": "../x"}, ["experiment", "'../x'", "letters"]),
+    "a name with a line break": ({"experiment": "x\n"}, ["experiment", "'x\\n'", "letters"]),
+    "an empty path": ({"dataset": {"name": "cifar10", "path": "", "test_images": ...}}, ["dataset.path", "''", "not empty"]),
+    "more threads than any machine has": ({"compute": {"threads": 10**18}}, ["compute.threads", "1024 or less"]),
 }
 
 
@@ -159,6 +163,43 @@ def test_integral_floats_are_integers(tiny):
     tiny["evaluation"]["epsilons"], tiny["runs"]["seeds"] = [36.0], [1.0]
     config = configs.check(tiny)
     assert repr(config["evaluation"]["epsilons"] + config["runs"]["seeds"]) == "[36, 1]"
+
+
+RUN_BAD = {
+    "a missing key": ({"seed": ...}, "seed is missing"),
+    "an unknown key": ({"extra": 1}, "unknown key 'extra'"),
+    "a wrong value": ({"training": {"epochs": 0}}, "training.epochs is 0; allowed: 1 or more"),
+    "a missing key of a section": ({"network": {"widths": ...}}, "network.widths is missing"),
+    "a name that leaves the folder": ({"run": "../x"}, "run is '../x'; allowed: letters"),
+    "a name that is a path": ({"run": "a/b"}, "run is 'a/b'"),
+    "no name": ({"run": ""}, "run is ''"),
+    "a seed that is no number": ({"seed": "x"}, "seed is 'x'; allowed: integer"),
+    "an unknown method": ({"method": "none"}, "method is 'none'; allowed: one of list, fixed, unconstrained"),
+    "no L": ({"initial_lipschitz": None}, "initial_lipschitz is None; allowed: a number"),
+    "an L without constraint": ({"method": "unconstrained"}, "initial_lipschitz is 0.1; allowed: null"),
+    "an unknown device": ({"device": "tpu"}, "device is 'tpu'; allowed: one of cpu, cuda"),
+    "text for threads": ({"threads": "many"}, "threads is 'many'; allowed: integer"),
+    "an unknown precision": ({"precision": "int8"}, "precision is 'int8'"),
+}
+
+
+@pytest.mark.parametrize("case", RUN_BAD)
+def test_bad_settings_of_a_run_are_refused(tiny, case):
+    change, sentence = RUN_BAD[case]
+    with pytest.raises(LipscaleError, match=re.escape(f"config: {sentence}")):
+        configs.check_settings(changed(next(configs.runs(configs.check(tiny))), change))
+
+
+def test_network_that_does_not_fit_the_images_is_refused(tiny, tmp_path, digits):
+    network = {"architecture": "convnet", "channels": [2, 2, 2], "depth": 1, "patch": 1}
+    run = changed(next(configs.runs(configs.check(tiny))), {"network": network})
+    result = lipscale("train", "--settings", "-", "--data", digits, "--runs", tmp_path, stdin=run, check=False)
+    assert result.stderr.startswith("lipscale: config: network.channels is [2, 2, 2]; allowed: as many stages")
+
+
+def test_numbers_written_as_text_with_an_exponent_are_integers(tiny):
+    """As it comes from Snakemake's --config."""
+    assert repr(configs.check(changed(tiny, {"training": {"epochs": "1e1"}}))["training"]["epochs"]) == "10"
 
 
 @pytest.mark.parametrize("change", [{"seed": ...}, {"extra": 1}, {"training": {"epochs": 0}}])

@@ -304,6 +304,44 @@ def test_prepared_images_count_towards_the_bound(tmp_path):
         load(write_folder(tmp_path, tree()), image_size=512)
 
 
+def test_pixels_count_towards_the_bound(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("L", (2000, 2000)).save(buffer, "png")
+    assert len(buffer.getvalue()) < 2**14
+    with pytest.raises(LipscaleError, match="unpacks to more than"):
+        load(write_folder(tmp_path, tree() | {"train/cat/0.png": buffer.getvalue()}))
+
+
+def test_files_of_a_folder_count_towards_the_bound(tmp_path):
+    folder = write_folder(tmp_path, tree())
+    with (folder / "train/cat/0.png").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(LipscaleError, match="unpacks to more than"):
+        load(folder)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compression_that_zipfile_unpacks_without_bound_is_refused(method, tmp_path):
+    path = write_zip(tmp_path / "images.zip", tree())
+    with zipfile.ZipFile(path, "a", method) as archive:
+        archive.writestr("train/cat/9.png", picture())
+    with pytest.raises(LipscaleError, match=r"train/cat/9\.png in .* is neither stored nor deflated"):
+        load(path)
+
+
+def test_zip_with_a_name_that_is_no_text_is_refused(tmp_path):
+    path = write_zip(tmp_path / "images.zip", tree() | {"train/cat/é.png": picture()})
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xfe"))
+    with pytest.raises(LipscaleError, match="is corrupt or cut off"):
+        load(path)
+
+
+@pytest.mark.parametrize("count", [2**62, 10**18])
+def test_huge_count_is_refused(count):
+    with pytest.raises(LipscaleError, match=f"key is {count} of 6, which leaves class number 0 without images"):
+        take(Split(np.zeros((6, 1, 1, 1)), np.repeat([0, 1], 3)), count, np.random.default_rng(0), "key")
+
+
 def test_only_image_formats_are_opened(tmp_path):
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     with pytest.raises(LipscaleError, match=r"train/cat/0\.png in .* is corrupt"):

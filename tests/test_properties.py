@@ -19,6 +19,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from conftest import ROOT, TINY, tried
 from lipscale import __main__ as command_line
@@ -30,6 +31,9 @@ from lipscale.errors import LipscaleError
 from lipscale.feedback import LipschitzFeedback
 from lipscale.networks import build_network
 from test_data import FORMS, picture, tree, write_folder
+
+CACHE = tempfile.TemporaryDirectory()  # instead of a folder .hypothesis that would be left behind
+set_hypothesis_home_dir(CACHE.name)
 
 SHIPPED = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "config").glob("*.yaml")) if path.name != "schema.yaml"]
 CONVNET = {**TINY, "network": {"architecture": "convnet", "channels": [4], "depth": 1, "patch": 1, "widths": [8]}}
