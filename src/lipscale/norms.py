@@ -167,7 +167,8 @@ def _fourier_blocks(kernel: torch.Tensor, torus: list[int], stride: tuple[int, i
     waves = wave(rows, kernel.shape[2]), wave(columns, kernel.shape[3])
     transform = torch.einsum("oihw,uh,vw->uvoi", kernel.to(torch.complex128), *waves)
     blocks = transform.reshape(down, rows // down, across, columns // across, *kernel.shape[:2])
-    return blocks.permute(1, 3, 4, 0, 2, 5).reshape(-1, kernel.shape[0], down * across * kernel.shape[1])
+    blocks = blocks.permute(1, 3, 4, 0, 2, 5)[: rows // down // 2 + 1]  # the others are conjugates, as the kernel is real
+    return blocks.reshape(-1, kernel.shape[0], down * across * kernel.shape[1])
 
 
 def _conv_matrix(
