@@ -152,7 +152,7 @@ rule tabulate_audits:
     input:
         expand("{folder}/{name}", folder=CERTIFIED_FOLDERS, name=["audit.json", "config.yaml"]),
     output:
-        f"{RESULTS}/tables/audit.csv",
+        table=f"{RESULTS}/tables/audit.csv",
     log:
         f"{RESULTS}/logs/tabulate_audits.txt",
     benchmark:
@@ -165,7 +165,7 @@ rule tabulate_audits:
         runtime=10,
         gpu=0,
     params:
-        tables=f"{RESULTS}/tables",
+        tables=subpath(output.table, parent=True),
         runs=CERTIFIED_FOLDERS,
     shell:
         "python -m lipscale tabulate-audits {params.runs:q} --tables {params.tables:q} 2>&1 | tee {log:q}"
