@@ -261,3 +261,17 @@ def test_a_failing_job_shows_its_sentence(tmp_path, tiny):
     sentence = f"lipscale: dataset.path {tmp_path / 'nowhere'} does not exist"
     assert sentence in result.stdout
     assert sentence in (tmp_path / "results" / "tiny" / "logs" / "prepare_data.txt").read_text()
+
+
+def test_certificates_are_audited(finished, results, tmp_path):
+    """Of one setting, as attacks take their time; the rule that joins the audits of all settings is dry-run."""
+    config = {**TINY, "evaluation": {**TINY["evaluation"], "own_radius_images": 5}}
+    snakemake(finished, config, "--cores", 2, "--", "results/tiny/runs/fixed-1-seed0/audit.json", root=finished)
+    folders = [results / "runs" / f"fixed-1-seed{seed}" for seed in TINY["runs"]["seeds"]]
+    lipscale("tabulate-audits", *folders, "--tables", tmp_path)
+    table = pd.read_csv(tmp_path / "audit.csv")
+    assert table["run"].tolist() == ["fixed-1-seed0", "fixed-1-seed1"]
+    assert table["images"].tolist() == [5, 5]
+    assert table["broken"].tolist() == [0, 0]
+    said = snakemake(finished, config, "--dry-run", "--", "audit", root=finished).stdout
+    assert planned(said) == {"audit_certificates", "tabulate_audits", "audit"}
