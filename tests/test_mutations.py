@@ -111,7 +111,7 @@ def test_rounding_of_one_operation_for_that_of_a_sum(monkeypatch):
 
 def test_rounding_that_is_left_out_of_norms(monkeypatch):
     monkeypatch.setattr(norms, "gamma", lambda n: 0.0)
-    monkeypatch.setattr(norms, "_U", 0.0)
+    monkeypatch.setattr(norms, "UNIT", 0.0)
     caught(test_norms.test_matrix_bound_is_never_below_in_exact_arithmetic)
 
 

@@ -16,9 +16,6 @@ ARGUMENTS = {  # that several verbs have
     "--epsilons": {"required": True, "type": int, "nargs": "+", "help": "l2 budgets in 1/255 of the pixel range"},
     "--tables": {"required": True, "type": Path, "help": "folder of the tables"},
 }
-# Snakemake removes the outputs of a job that failed, or that outlived a killed Snakemake, and runs it again. So training and
-# attacks leave what these can be restored from, until the step after them shows that Snakemake has seen the outputs.
-VERDICTS = "attack-partial.json"  # attack.PARTIAL, which the environment of `tabulate` cannot import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,12 +128,15 @@ def audit(options: argparse.Namespace) -> None:
 
 
 def tabulate(options: argparse.Namespace) -> None:
+    from lipscale.run_folder import PARTIAL
     from lipscale.tables import tabulate
 
     with locks.writing("tabulate", [*options.runs, options.tables]):
         tabulate(options.runs, files.read_yaml(options.config), options.data, options.tables)
+        # Snakemake removes the outputs of a job that failed, or that outlived a killed Snakemake, and runs it again. So
+        # training and attacks leave what restores them, until the step after them shows that it has seen the outputs.
         for folder in options.runs:
-            (folder / VERDICTS).unlink(missing_ok=True)
+            (folder / PARTIAL).unlink(missing_ok=True)
 
 
 def tabulate_audits(options: argparse.Namespace) -> None:

@@ -25,14 +25,13 @@ from lipscale.layers import PlainNetwork
 from lipscale.norms import gamma
 from lipscale.predict import exact_logits
 from lipscale.progress import bar, describe
-from lipscale.run_folder import check_data, read_logits, read_radii
+from lipscale.run_folder import PARTIAL, check_data, read_logits, read_radii
 from lipscale.seals import checked, seal
 from lipscale.temperature import finite_temperature, fit_temperature
 from lipscale.training import select_device
 
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version
 FEWEST_CLASSES = 4  # of the targeted DLR loss in apgd-t; with fewer it is left out
-PARTIAL = "attack-partial.json"
 
 
 class Calibrated(nn.Module):

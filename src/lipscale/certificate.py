@@ -28,7 +28,7 @@ from torch import nn
 from lipscale import export, files
 from lipscale.errors import LipscaleError
 from lipscale.layers import PlainNetwork, Scale, bounds, layer_bounds, shapes
-from lipscale.norms import gamma, rounded_up
+from lipscale.norms import UNIT, gamma, rounded_up
 from lipscale.run_folder import read_logits
 from lipscale.seals import checked, seal
 
@@ -60,7 +60,7 @@ def certificate(network: PlainNetwork) -> Certificate:
     """
     total = network.bounds()
     longest = math.sqrt(math.prod(network.image_shape))
-    pixels = (total.slope + total.relative) * 2.0**-53  # k / 255 is rounded as well
+    pixels = (total.slope + total.relative) * UNIT  # k / 255 is rounded as well
     rounding = rounded_up((total.relative + pixels) * longest + total.absolute)
     return Certificate(network.lipschitz, total.slope, _pairs(network, total.slope), rounding)
 

@@ -21,10 +21,9 @@ from orthogonium.layers import MaxMin
 from torch import nn
 
 from lipscale.errors import LipscaleError
-from lipscale.norms import conv_norm_bound, gamma, matrix_norm_bound, rounded_up
+from lipscale.norms import UNIT, conv_norm_bound, gamma, matrix_norm_bound, rounded_up
 
 Shape = tuple[int, ...]
-_U = 2.0**-53
 _UNDERFLOW = 2.0**-900  # more than all products of a layer, 2^-1074 each, can lose below the smallest float64
 _LARGEST = 2.0**128  # of the four numbers after any layer: then no product of a forward pass, branches included, overflows
 _DEEPEST = 4  # branches within branches
@@ -94,7 +93,7 @@ def _centre(layer: Centre, shape: Shape) -> Bounds:
     if len(shape) != 3 or shape[0] != layer.channels:  # broadcasting would repeat the input, which costs norm
         raise ValueError(f"{layer.channels} channels for an input of shape {list(shape)}; allowed: as many as the input has")
     offset = rounded_up(_norm(layer.mean) * math.sqrt(shape[1] * shape[2]))
-    return Bounds(1.0, offset, _U, _U * offset)
+    return Bounds(1.0, offset, UNIT, UNIT * offset)
 
 
 def _dense(layer: nn.Linear, shape: Shape) -> Bounds:
@@ -115,7 +114,7 @@ def _conv(layer: nn.Conv2d, shape: Shape) -> Bounds:
 
 
 def _scale(layer: Scale, shape: Shape) -> Bounds:
-    return Bounds(abs(layer.scale), 0.0, _U * abs(layer.scale))
+    return Bounds(abs(layer.scale), 0.0, UNIT * abs(layer.scale))
 
 
 def _average(layer: nn.AvgPool2d, shape: Shape) -> Bounds:
@@ -133,8 +132,8 @@ def _residual(layer: Residual, shape: Shape) -> Bounds:
     return Bounds(
         slope=rounded_up(1 + branch.slope),
         offset=branch.offset,
-        relative=rounded_up(branch.relative + _U * (1 + branch.slope + branch.relative)),
-        absolute=rounded_up(branch.absolute + _U * (branch.offset + branch.absolute)),
+        relative=rounded_up(branch.relative + UNIT * (1 + branch.slope + branch.relative)),
+        absolute=rounded_up(branch.absolute + UNIT * (branch.offset + branch.absolute)),
     )
 
 

@@ -33,12 +33,12 @@ from torch.nn.functional import conv2d, pad
 ITERATIONS = 16
 GOOD_ENOUGH = 1e-6  # relative, of the square of the norm: what the iteration could still gain is less
 LARGEST_MATRIX = 2**20  # entries, also of what it is made from
-_U = 2.0**-53
+UNIT = 2.0**-53  # u, the unit roundoff of float64
 
 
 def gamma(n: int) -> float:
     """gamma_n = n u / (1 - n u), rounded up: the relative error of n operations in float64 is at most this."""
-    return n * _U / (1 - n * _U) * (1 + 4 * _U)
+    return n * UNIT / (1 - n * UNIT) * (1 + 4 * UNIT)
 
 
 def rounded_up(value: float, operations: int = 8) -> float:
@@ -71,7 +71,7 @@ def matrix_norm_bound(matrices: torch.Tensor) -> float:
     center = squares / rows
     shifted = gram.clone()
     shifted.diagonal(dim1=-2, dim2=-1).sub_(center[:, None])
-    bounds = center + torch.linalg.matrix_norm(shifted) + rounding + 4 * _U * center
+    bounds = center + torch.linalg.matrix_norm(shifted) + rounding + 4 * UNIT * center
     loose = bounds > center.max() * (1 + GOOD_ENOUGH)  # the others are below or near what is reached anyway
     if loose.any():
         bounds[loose] = torch.minimum(bounds[loose], _gram_iteration(gram[loose]) + rounding[loose])
@@ -90,7 +90,7 @@ def _gram_iteration(gram: torch.Tensor) -> torch.Tensor:
         gram = gram @ gram.mH
     bounds = torch.linalg.matrix_norm(gram) * (1 + gamma(gram.shape[-1] ** 2 + 4))
     for allowance, scale in zip(reversed(allowances), reversed(scales), strict=True):
-        bounds = scale * (bounds + allowance).sqrt() * (1 + 4 * _U)
+        bounds = scale * (bounds + allowance).sqrt() * (1 + 4 * UNIT)
     return bounds
 
 

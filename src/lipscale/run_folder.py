@@ -8,6 +8,8 @@ from lipscale import files
 from lipscale.errors import LipscaleError
 from lipscale.seals import checked
 
+PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
+
 
 def read_settings(folder: Path) -> dict:
     """The settings of the run, as `train` got them. Raises LipscaleError where they cannot be read."""
