@@ -483,6 +483,24 @@ def test_checkpoints_of_other_versions_are_passed_over(saved, tmp_path, capsys):
     assert_passed_over(saved, tmp_path / "checkpoint.pt", others, capsys)
 
 
+@pytest.mark.parametrize("error", [PermissionError, MemoryError, torch.OutOfMemoryError])
+def test_checkpoint_that_cannot_be_looked_at_is_left_alone(experiment, tmp_path, monkeypatch, error):
+    """Training does not start anew, which would overwrite what may be whole. Errors are raised by hand."""
+
+    def fail(*_):
+        raise error("not now")
+
+    settings = yaml.safe_load((experiment / f"{NEW}.yaml").read_text())
+    run, path = training.Training(settings, Dataset(experiment / "data"), torch.device("cpu")), tmp_path / training.CHECKPOINT
+    run.epoch()
+    run.save(path)
+    content = path.read_bytes()
+    monkeypatch.setattr(training, "read_checkpoint", fail)
+    with pytest.raises(error):
+        training.train(settings, Dataset(experiment / "data"), tmp_path)
+    assert path.read_bytes() == content
+
+
 def test_whole_checkpoint_is_used(saved, tmp_path, capsys):
     (tmp_path / "checkpoint.pt").write_bytes(saved[2])
     state = training.Training(*saved[:2], torch.device("cpu"))

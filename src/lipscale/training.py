@@ -272,7 +272,11 @@ class Training:
             file.write(payload.getbuffer())
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same settings and data, if there is one; say so where one is passed over."""
+        """Go on from a checkpoint of the same settings and data, if there is one; say so where one is passed over.
+
+        Raises:
+            OSError, MemoryError, torch.OutOfMemoryError: it could not be looked at, and is left for the next attempt.
+        """
         if not path.exists():
             return
         before = copy.deepcopy((self.network.state_dict(), self.optimizer.state_dict()))
@@ -285,6 +289,8 @@ class Training:
             history, measurements, seconds = (state[key] for key in ("history", "measurements", "rehearsal_seconds"))
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
+        except (OSError, MemoryError, torch.OutOfMemoryError):  # which say nothing of the checkpoint; it may be whole
+            raise
         except Exception as error:  # whatever is in it, for example what another version wrote
             print(f"{path} cannot be read ({' '.join(str(error).split())}); training starts anew", flush=True)
             self.network.load_state_dict(before[0])
