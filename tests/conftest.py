@@ -1,6 +1,7 @@
 """What several tests share: small data, small settings, a trained run."""
 
 import copy
+import fcntl
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -110,3 +112,35 @@ def snakemake(
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert result.returncode == 0 or not check, result.stdout
     return result
+
+
+def one_seed_of_the_digits() -> dict:
+    """The embedded experiment, config/config.yaml, at its first seed."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config["runs"]["seeds"] = [0]
+    return config
+
+
+@pytest.fixture(scope="session")
+def local_digits(tmp_path_factory) -> Path:
+    """What `one_seed_of_the_digits` writes on this machine, run once for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "local-digits"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        snakemake(folder, one_seed_of_the_digits(), "--cores", 2)  # nothing to be done for the second process
+    return folder / "results" / "digits"
+
+
+def tables(results: Path) -> dict[str, pd.DataFrame]:
+    """The tables of an experiment, each cell as it is written, without measured times."""
+    names = ["runs", "history", "feedback", "sweep"]
+    read = {name: pd.read_csv(results / "tables" / f"{name}.csv", dtype=str) for name in names}
+    return {name: table.drop(columns=[column for column in table if "seconds" in column]) for name, table in read.items()}
+
+
+def assert_same_tables(first: Path, second: Path) -> None:
+    """Of two folders of one experiment, bit for bit but for measured times."""
+    for one, other in zip(tables(first).values(), tables(second).values(), strict=True):
+        pd.testing.assert_frame_equal(one, other)

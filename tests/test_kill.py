@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from conftest import TINY, snakemake, snakemake_command
+from conftest import TINY, assert_same_tables, snakemake, snakemake_command
 from lipscale import locks
 
 pytestmark = pytest.mark.slow
@@ -26,7 +25,6 @@ CONFIG = {
     "figures": {"posthoc_lipschitz": 20},
     "evaluation": {"epsilons": [72], "attack_images": 6, "audit_images": 2, "attack_batch_size": 3},
 }
-TABLES = ["runs", "history", "feedback", "sweep"]
 TARGET = "results/tiny/tables/runs.csv"
 KILLS = [  # which job must have begun, and what is killed; Snakemake alone leaves orphans, which the next start meets
     ("train", "job"), ("train", "group"), ("train", "main"), ("train", "group"), ("predict", "main"), ("calibrate", "job"),
@@ -34,17 +32,6 @@ KILLS = [  # which job must have begun, and what is killed; Snakemake alone leav
 ]  # fmt: skip
 LATEST = {"train": 5.0, "predict": 3.0, "calibrate": 4.0, "attack": 6.0}  # seconds after the job's start; 2 go into importing
 MADE = {"train": "model.safetensors", "predict": "logits.npz", "calibrate": "calibration.json", "attack": "attack.csv"}
-
-
-def tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """All columns but measured times, each cell as it is written."""
-    read = {name: pd.read_csv(folder / "results" / "tiny" / "tables" / f"{name}.csv", dtype=str) for name in TABLES}
-    return {name: table.drop(columns=[column for column in table if "seconds" in column]) for name, table in read.items()}
-
-
-def assert_same_tables(first: Path, second: Path) -> None:
-    for one, other in zip(tables(first).values(), tables(second).values(), strict=True):
-        pd.testing.assert_frame_equal(one, other)
 
 
 def jobs(folder: Path, verb: str = "") -> list[int]:
@@ -115,7 +102,7 @@ def test_killed_ten_times(unbroken, tmp_path):
             assert re.search(r"Error in rule \w+:(.*\n)+ +log: results/tiny/logs/", heard)
             assert "lipscale: the process was killed (SIGKILL)" in heard
     snakemake(tmp_path, CONFIG, "--cores", 2, "--", TARGET)
-    assert_same_tables(tmp_path, unbroken)
+    assert_same_tables(tmp_path / "results" / "tiny", unbroken / "results" / "tiny")
     assert "its lock on the folder is removed" in "".join(said)
     left = [path.name for path in (tmp_path / "results" / "tiny").rglob("*") if path.is_file()]
     assert not [name for name in left if "partial" in name or "checkpoint" in name]
@@ -138,4 +125,4 @@ def test_second_workflow_in_the_same_folder_is_refused(unbroken, tmp_path):
     sentence = f"the experiment tiny is already being made, by process {process.pid}; wait until it ends, or stop it first"
     assert sentence in second.stdout
     assert process.wait() == 0, output.read_text()
-    assert_same_tables(tmp_path, unbroken)
+    assert_same_tables(tmp_path / "results" / "tiny", unbroken / "results" / "tiny")
