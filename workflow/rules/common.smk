@@ -48,8 +48,8 @@ LIST_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if setting
 CERTIFIED_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if settings["method"] != "unconstrained"]
 EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
-GPU = int(COMPUTE["device"] == "cuda")
-GPU_SHARE = GPU * math.ceil(100 / COMPUTE["jobs_per_gpu"])  # in percent
+GPU = "gpu:1" if COMPUTE["device"] == "cuda" else ""  # for SLURM
+GPU_SHARE = math.ceil(100 / COMPUTE["jobs_per_gpu"]) if GPU else 0  # in percent
 FIGURE_CODE = Path(workflow.basedir) / "src" / "lipscale" / "figures"
 STYLE = str(FIGURE_CODE / "style.py")
 
@@ -89,6 +89,11 @@ def asked_for(wildcards):
     keys = ("dataset", "network", "training", "feedback", "runs", "evaluation")
     compute = {key: COMPUTE[key] for key in ("device", "threads", "precision", "compile")}
     return json.dumps({key: CONFIG[key] for key in keys} | {"compute": compute})
+
+
+def more_each_attempt(amount):
+    """A resource that is doubled, tripled and so on where a job is tried again, since it may have failed for the lack of it."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def settings_of(wildcards):

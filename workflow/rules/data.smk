@@ -12,9 +12,8 @@ rule prepare_data:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
-        gpu=0,
+        mem_mb=more_each_attempt(4000),
+        runtime=more_each_attempt(30),
     params:
         settings=dataset_settings,
         folder=subpath(output.manifest, parent=True),

@@ -13,9 +13,9 @@ rule predict:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=COMPUTE["mem_mb"],
-        runtime=30,
-        gpu=GPU,
+        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
+        runtime=more_each_attempt(30),
+        gres=GPU,
         gpu_share=GPU_SHARE,
     params:
         data=subpath(input.manifest, parent=True),
@@ -40,9 +40,8 @@ rule calibrate:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(30),
     params:
         runs=folders,
     shell:
@@ -64,9 +63,8 @@ rule certify:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(30),
     params:
         runs=folders,
     shell:
@@ -91,9 +89,9 @@ rule attack:
         "../../envs/compute.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=COMPUTE["mem_mb"],
-        runtime=COMPUTE["attack_runtime"],
-        gpu=GPU,
+        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
+        runtime=more_each_attempt(COMPUTE["attack_runtime"]),
+        gres=GPU,
         gpu_share=GPU_SHARE,
     params:
         data=subpath(input.manifest, parent=True),
@@ -130,9 +128,9 @@ rule audit_certificates:
         "../../envs/compute.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=COMPUTE["mem_mb"],
-        runtime=COMPUTE["attack_runtime"],
-        gpu=GPU,
+        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
+        runtime=more_each_attempt(COMPUTE["attack_runtime"]),
+        gres=GPU,
         gpu_share=GPU_SHARE,
     params:
         data=subpath(input.manifest, parent=True),
@@ -161,9 +159,8 @@ rule tabulate_audits:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        mem_mb=more_each_attempt(1000),
+        runtime=more_each_attempt(10),
     params:
         tables=subpath(output.table, parent=True),
         runs=CERTIFIED_FOLDERS,
@@ -204,9 +201,8 @@ rule tabulate:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        mem_mb=more_each_attempt(2000),
+        runtime=more_each_attempt(10),
     params:
         config=asked_for,
         data=subpath(input.manifest, parent=True),
@@ -234,9 +230,8 @@ rule judge:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        mem_mb=more_each_attempt(1000),
+        runtime=more_each_attempt(10),
     params:
         tables=subpath(input.runs, parent=True),
         epsilon=min(EVALUATION["epsilons"]),

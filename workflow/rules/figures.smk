@@ -16,9 +16,8 @@ rule draw_figure1:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        mem_mb=more_each_attempt(1000),
+        runtime=more_each_attempt(10),
     params:
         figure="figure1",
         tables=subpath(input.runs, parent=True),
@@ -78,9 +77,8 @@ rule figures:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        mem_mb=more_each_attempt(1000),
+        runtime=more_each_attempt(10),
     params:
         tables=f"{RESULTS}/tables/",
         folder=f"{RESULTS}/figures/",

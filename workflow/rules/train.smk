@@ -18,9 +18,9 @@ rule train_list:
         "../../envs/compute.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=COMPUTE["mem_mb"],
-        runtime=COMPUTE["train_runtime"],
-        gpu=GPU,
+        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
+        runtime=more_each_attempt(COMPUTE["train_runtime"]),
+        gres=GPU,
         gpu_share=GPU_SHARE,
     params:
         settings=settings_of,
