@@ -13,6 +13,8 @@ from conftest import ROOT, TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale import files
 from lipscale.metrics import expected_calibration_error, probabilities
+from lipscale.plan import plan
+from lipscale.records import measure
 from lipscale.seals import seal
 
 EPSILONS = TINY["evaluation"]["epsilons"]
@@ -185,7 +187,7 @@ def test_measuring_list_runs_leaves_out_attacks_and_other_runs(tmp_path, tiny):
 def test_jobs_share_a_gpu(tmp_path, tiny):
     tiny["compute"] |= {"device": "cuda", "jobs_per_gpu": 3}
     said = snakemake(tmp_path, tiny, "--dry-run").stdout
-    assert "gpu=1, gpu_share=34" in said
+    assert "gres=gpu:1, gpu_share=34" in said
 
 
 def test_logs_and_benchmarks_are_there(results):
@@ -275,3 +277,18 @@ def test_certificates_are_audited(finished, results, tmp_path):
     assert table["broken"].tolist() == [0, 0]
     said = snakemake(finished, config, "--dry-run", "--", "audit", root=finished).stdout
     assert planned(said) == {"audit_certificates", "tabulate_audits", "audit"}
+
+
+def test_plan_from_the_record_of_an_experiment_is_what_it_took(results):
+    record = measure(results)
+    foretold = plan(configs.check(TINY), record)
+    took = {path: pd.read_csv(path, sep="\t")["s"].sum() for path in (results / "benchmarks").rglob("*.tsv")}
+    for stage in ("train", "attack"):
+        jobs = [seconds for path, seconds in took.items() if path.parent.name == stage]
+        assert foretold.stages[stage].jobs == len(jobs)
+        assert foretold.stages[stage].total == pytest.approx(sum(jobs))
+    assert foretold.jobs == len(took)
+    assert foretold.seconds == pytest.approx(sum(took.values()))
+    assert foretold.data_bytes == pytest.approx(
+        sum(path.stat().st_size for part in ("data", "runs") for path in (results / part).rglob("*") if path.is_file())
+    )

@@ -169,6 +169,15 @@ def compare(options: argparse.Namespace) -> None:
     compare(options.experiments, options.epsilons, options.folder)
 
 
+def plan(options: argparse.Namespace) -> None:
+    from lipscale import records
+    from lipscale.plan import fitting, plan, text
+
+    checked = config.check(config.overridden(files.read_yaml(options.configfile), options.config))
+    path, record = fitting(checked, list(records.found(options.results)))
+    print(text(checked, path, record, plan(checked, record)))
+
+
 def publish(options: argparse.Namespace) -> None:
     from lipscale.publish import publish
 
@@ -255,6 +264,15 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("experiments", nargs="+", type=Path, metavar="RESULTS", help="results/EXPERIMENT")
     add(step, "--epsilons")
     step.add_argument("--folder", required=True, type=Path, help="where comparison.csv and comparison.md are written")
+
+    step = verb(plan, "say what an experiment will take, from measured records, before anything is submitted")
+    step.add_argument("--configfile", required=True, type=Path, help="config of the experiment, as for Snakemake")
+    step.add_argument(
+        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="values that replace its own, as for Snakemake"
+    )
+    step.add_argument(
+        "--results", default="results", type=Path, help="folder with the records: experiments that have run, and published/"
+    )  # fmt: skip
 
     step = verb(publish, "copy figures and the table of runs to where they are committed")
     step.add_argument("--results", required=True, type=Path, help="results/EXPERIMENT")

@@ -52,6 +52,24 @@ def check(config: object) -> dict:
     return config
 
 
+def overridden(config: object, values: Iterable[str]) -> object:
+    """`config` with values such as `training={epochs: 10}` in place of its own, as `snakemake --config` understands them.
+
+    Raises LipscaleError where one is not of that form; what they say is for `check` to judge.
+    """
+    for text in values:
+        key, equals, value = text.partition("=")
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not isinstance(config, Mapping):
+            raise LipscaleError(f"--config got {text!r}; allowed: KEY=VALUE, the value in YAML")
+        old = config.get(key)
+        config = {**config, key: {**old, **value} if isinstance(old, Mapping) and isinstance(value, Mapping) else value}
+    return config
+
+
 def runs(config: Mapping) -> Iterator[dict]:
     """The settings of each run, complete: what `train` gets and what `runs/<run>/config.yaml` holds."""
     starts = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lipscale import files
+from lipscale import files, records
 from lipscale.errors import LipscaleError
 from lipscale.figures.style import short
 from lipscale.seals import checked
@@ -16,9 +16,10 @@ TABLES = ["runs.csv", "claims.csv", "claims.md"]
 
 
 def publish(results: Path, folder: Path, command: str) -> None:
-    """Copy figures, runs.csv, claims and, where it was made, audit.csv of an experiment; write images.csv.gz and README.md.
+    """Copy figures, runs.csv, claims and, where it was made, audit.csv of an experiment; write the other files.
 
-    images.csv.gz has the rows of all runs' images.csv of those test images that AutoAttack was run on.
+    record.json says what the experiment cost, for `plan`; images.csv.gz has the rows of all runs' images.csv of those test
+    images that AutoAttack was run on.
 
     Args:
         results: results/<experiment>.
@@ -50,6 +51,7 @@ def publish(results: Path, folder: Path, command: str) -> None:
     images = images[["run", *images.columns.drop("run")]].convert_dtypes()
     with files.atomic(folder / "images.csv.gz") as temporary:
         images.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
+    files.write_json(folder / records.NAME, records.measure(results))
     machine = provenance["machine"]
     trained = runs[runs["method"] == "list"]
     share = 100 * trained["feedback_seconds"] / trained["train_seconds"]

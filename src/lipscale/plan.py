@@ -1,0 +1,138 @@
+"""Before anything is submitted: the jobs, hours and gigabytes that an experiment will take, foretold from a measured record."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipscale import config as configs
+from lipscale.errors import LipscaleError
+from lipscale.records import EACH_RUN, likeness
+
+ALLOCATION = 3600  # seconds for which waiting in a queue is worth it
+
+
+@dataclass
+class Stage:
+    """What the jobs of a stage take, seconds."""
+
+    jobs: int
+    longest: float
+    total: float
+    asked: float | None = None  # the time that the config asks for
+    mem_mb: float | None = None  # measured
+
+
+@dataclass
+class Plan:
+    stages: dict[str, Stage]
+    gpu_seconds: float
+    data_bytes: float  # on disk, in the end
+
+    @property
+    def jobs(self) -> int:
+        return sum(stage.jobs for stage in self.stages.values())
+
+    @property
+    def seconds(self) -> float:
+        """Summed over all jobs."""
+        return sum(stage.total for stage in self.stages.values())
+
+
+def fitting(config: Mapping, records: Sequence[tuple[Path, Mapping]]) -> tuple[Path, Mapping]:
+    """The first record of runs that cost the same an epoch and an image, with its path.
+
+    Args:
+        config: a checked config.
+        records: as `records.found` yields them.
+
+    Raises:
+        LipscaleError: there is none; says what they lack and how to make one.
+    """
+    wanted, reasons = likeness(next(configs.runs(config))), []
+    for path, record in records:
+        differing = [key for key, value in wanted.items() if record["like"].get(key) != value]
+        if not differing:
+            return path, record
+        reasons.append(f"{path} has another {', '.join(differing)}")
+    raise LipscaleError(
+        f"no measured record fits {config['experiment']} ({'; '.join(reasons) or 'there is none'}); make one, with few epochs "
+        'and images: snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" '
+        '"runs={seeds: [0]}" "evaluation={attack_images: 32}"'
+    )
+
+
+def plan(config: Mapping, record: Mapping) -> Plan:
+    """What an experiment will take, if its costs are those of a record that fits it.
+
+    Training is taken to be proportional to epochs times training images, attacks to attacked images times epsilons, the rest to
+    the number of runs. A method that the record lacks is taken to cost as much as the record's dearest.
+
+    Args:
+        config: a checked config.
+        record: of `records.measure`.
+    """
+    runs = list(configs.runs(config))
+    dataset, compute, evaluation = config["dataset"], config["compute"], config["evaluation"]
+    counts = record["images"]
+    split = counts["train"] + counts["validation"] - dataset["validation_images"]
+    images = split + (counts["test"] - dataset["test_images"] if "test_images" in dataset else 0)
+    attacks = min(evaluation["attack_images"], counts["test"]) * len(evaluation["epsilons"])
+    factors = {
+        "train": config["training"]["epochs"] / record["epochs"] * images / counts["train"],
+        "attack": attacks / record["attacks"],
+    }
+    seeds = len(config["runs"]["seeds"]) if compute["pack"] else 1  # runs of a job
+    stages = {}
+    for stage, factor in factors.items():
+        measured = record[stage]
+        each = {method: factor * sum(seconds) / len(seconds) for method, seconds in measured["seconds"].items()}
+        work = [measured["start_seconds"] + seeds * each.get(run["method"], max(each.values())) for run in runs[::seeds]]
+        asked = 60 * compute[f"{stage}_runtime"]
+        stages[stage] = Stage(len(work), max(work), sum(work), asked, measured["mem_mb"])
+    light = record["run_seconds"] * len(runs)
+    jobs = len(EACH_RUN) * (1 if compute["pack"] else len(runs))
+    stages["evaluate"] = Stage(jobs, light / jobs, light)
+    stages["data, tables, figures"] = Stage(record["once"]["jobs"], record["once"]["seconds"], record["once"]["seconds"])
+    gpu = sum(stages[stage].total for stage in factors) / compute["jobs_per_gpu"] if compute["device"] == "cuda" else 0.0
+    return Plan(stages, gpu, record["data_bytes"] + record["run_bytes"] * len(runs))
+
+
+def text(config: Mapping, path: Path, record: Mapping, foretold: Plan) -> str:
+    """A plan for people to read, with the record that it rests on, and a warning where the config asks for too little."""
+    machine, compute = record["machine"], config["compute"]
+    measured = sum(len(seconds) for seconds in record["train"]["seconds"].values())
+    methods = Counter(run["method"] for run in configs.runs(config))
+    rows, hints = [("stage", "jobs", "longest", "asked for", "all", "memory", "asked for")], []
+    for name, stage in foretold.stages.items():
+        time = "" if stage.asked is None else _time(stage.asked)
+        memory = ("", "") if stage.mem_mb is None else (f"{stage.mem_mb:.0f} MiB", f"{compute['mem_mb']} MiB")
+        rows.append((name, str(stage.jobs), _time(stage.longest), time, _time(stage.total), *memory))
+        if stage.asked is not None and stage.longest > stage.asked:
+            hints.append(f"warning: a job of {name} will take longer than compute.{name}_runtime, {time}")
+        if stage.mem_mb is not None and stage.mem_mb > compute["mem_mb"]:
+            hints.append(f"warning: a job of {name} will need more memory than compute.mem_mb, {memory[1]}")
+    fit = {stage: int(ALLOCATION * foretold.stages[stage].jobs / foretold.stages[stage].total) for stage in ("train", "attack")}
+    if max(fit.values()) > 1:
+        groups = " ".join(f"{stage}={max(1, count)}" for stage, count in fit.items())
+        hints.append(f"on SLURM, --group-components {groups} evaluate=20 fills allocations of about an hour")
+    hours = {"hours": foretold.seconds, "of them attacks": foretold.stages["attack"].total, "GPU hours": foretold.gpu_seconds}
+    return "\n".join(
+        [
+            f"{config['experiment']}: {methods.total()} runs of {config['training']['epochs']} epochs "
+            f"({', '.join(f'{count} {name}' for name, count in methods.items())})",
+            f"as measured in {path}: {measured} runs of {record['epochs']} epochs, commit {record['commit'][:12]}, "
+            f"{machine['cores']} cores ({machine['processor']}), device {record['like']['device']}",
+            "",
+            *(f"{row[0]:24}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows),
+            "",
+            f"{foretold.jobs} jobs; {'; '.join(f'{seconds / 3600:.2f} {name}' for name, seconds in hours.items())}; "
+            f"{foretold.data_bytes / 1e9:.2f} GB",
+            *hints,
+        ]
+    )
+
+
+def _time(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

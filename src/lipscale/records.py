@@ -1,0 +1,121 @@
+"""What an experiment has cost, from the benchmark files that Snakemake wrote beside its results: seconds, memory, bytes."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lipscale import files
+from lipscale.errors import LipscaleError
+
+NAME = "record.json"  # of a record in a folder of published results
+KEYS = (
+    "like",
+    "machine",
+    "commit",
+    "epochs",
+    "attacks",
+    "images",
+    "train",
+    "attack",
+    "run_seconds",
+    "once",
+    "data_bytes",
+    "run_bytes",
+)
+EACH_RUN = ("predict", "calibrate", "certify")  # stages whose time goes with the number of runs
+
+
+def measure(results: Path) -> dict:
+    """The record of a finished experiment.
+
+    Returns a dictionary for JSON: `experiment`, `commit`, `machine`; `like`, what another experiment must have in common for
+    its costs to be foretold (see `likeness`); `epochs` and `attacks`, images times epsilons, which costs are proportional to;
+    `images` of each split; for `train` and `attack`, `seconds` of the runs of each method, `start_seconds` of a job before the
+    first run, and `mem_mb`, the largest resident memory of a job; `run_seconds` of the light stages; `jobs` and `seconds` of
+    what is done `once`; `data_bytes` and `run_bytes`.
+
+    Args:
+        results: results/<experiment>.
+
+    Raises:
+        LipscaleError: it is none, or its files cannot be understood.
+    """
+    try:
+        return _measure(results)
+    except (LipscaleError, OSError, ValueError, LookupError, TypeError, ZeroDivisionError) as error:
+        raise LipscaleError(f"{results} does not say what it has cost ({error!r}); allowed: a finished experiment") from None
+
+
+def _measure(results: Path) -> dict:
+    runs = files.read_rows(results / "tables" / "runs.csv")
+    folders = [results / "runs" / row["run"] for row in runs]
+    settings = [files.read_yaml(folder / "config.yaml") for folder in folders]
+    provenance = [files.read_json(folder / "provenance.json") for folder in folders]
+    attacks = [files.read_json(folder / "attack.json") for folder in folders]
+    counts = files.read_json(results / "data" / "manifest.json")["counts"]
+    benchmarks = results / "benchmarks"
+    worked = {
+        "train": [file["seconds"] for file in provenance],
+        "attack": [file["seconds"] for file in attacks],
+    }
+    record = {
+        "experiment": results.name,
+        "commit": provenance[0]["commit"],
+        "machine": provenance[0]["machine"],
+        "like": likeness(settings[0]),
+        "epochs": settings[0]["training"]["epochs"],
+        "attacks": min(attacks[0]["images"], counts["test"]["images"]) * len(attacks[0]["epsilons"]),
+        "images": {split: count["images"] for split, count in counts.items()},
+    }
+    for stage, seconds in worked.items():
+        jobs = [job for path in (benchmarks / stage).glob("*.tsv") for job in _jobs(path)]
+        by_method = defaultdict(list)
+        for run, spent in zip(settings, seconds, strict=True):
+            by_method[run["method"]].append(spent)
+        record[stage] = {
+            "seconds": by_method,
+            # below 0 where jobs were stopped, as Snakemake times the last attempt only
+            "start_seconds": max(0.0, (sum(job["s"] for job in jobs) - sum(seconds)) / len(jobs)),
+            "mem_mb": max(job["max_rss"] for job in jobs),
+        }
+    light = [job["s"] for stage in EACH_RUN for path in (benchmarks / stage).glob("*.tsv") for job in _jobs(path)]
+    record["run_seconds"] = sum(light) / len(folders)
+    once = [job["s"] for path in benchmarks.glob("*.tsv") for job in _jobs(path)]
+    record["once"] = {"jobs": len(once), "seconds": sum(once)}
+    record["data_bytes"] = _size(results / "data")
+    record["run_bytes"] = sum(map(_size, folders)) / len(folders)
+    return record
+
+
+def likeness(settings: Mapping) -> dict:
+    """What two runs must have in common for the cost of an epoch and of an attacked image to be the same."""
+    like = {key: settings[key] for key in ("dataset", "network", "device", "threads", "precision", "compile")}
+    like |= {key: settings["training"][key] for key in ("batch_size", "augmentation")}
+    return like | {key: settings["feedback"][key] for key in ("rehearsals", "updates_per_epoch")}
+
+
+def found(folder: Path) -> Iterator[tuple[Path, dict]]:
+    """The records below a folder of results, with the paths that they come from: its own experiments first, then published."""
+    for path in sorted(folder.glob("*/tables/runs.csv")):
+        yield path.parents[1], measure(path.parents[1])
+    for path in sorted(folder.glob(f"published/*/{NAME}")):
+        try:
+            record = files.read_json(path)
+            missing = [key for key in KEYS if key not in record]
+        except (OSError, ValueError, TypeError):
+            missing = KEYS
+        if missing:
+            raise LipscaleError(f"{path} is not a record of what an experiment has cost; remove it")
+        yield path, record
+
+
+def _jobs(path: Path) -> list[dict[str, float]]:
+    """The rows of one of Snakemake's benchmark files: seconds `s`, `max_rss` in MB."""
+    with path.open(encoding="utf-8") as file:
+        names, *rows = (line.rstrip("\n").split("\t") for line in file)
+    rows = [dict(zip(names, row, strict=True)) for row in rows]
+    return [{name: float(row[name].replace("NA", "0")) for name in ("s", "max_rss")} for row in rows]  # NA: too short
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
