@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
@@ -50,7 +51,8 @@ EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
 GPU = int(COMPUTE["device"] == "cuda")
 GPU_SHARE = GPU * math.ceil(100 / COMPUTE["jobs_per_gpu"])  # in percent
-FIGURE_CODE = Path(workflow.basedir) / "src" / "lipscale" / "figures"
+CODE = Path(workflow.basedir) / "src" / "lipscale"
+FIGURE_CODE = CODE / "figures"
 STYLE = str(FIGURE_CODE / "style.py")
 
 # What a job handles. Heavy (training, attack): one run, or packed, all seeds of a setting. Light (logits, calibration, radii):
@@ -115,17 +117,46 @@ def dataset_settings(wildcards):
     return json.dumps(CONFIG["dataset"])
 
 
-def drawn(name):
-    """The picture of a figure, with its caption in the report."""
-    return report(
-        f"{RESULTS}/figures/{name}.png",
-        caption=f"../report/{name}.rst",
-        category="Figures",
-        labels={"figure": name.removeprefix("figure")},
+# Making a report, not running first: Snakemake has read its command line by now, but does not say so.
+REPORTING = "--report-after-run" not in sys.argv and any(argument.split("=")[0] == "--report" for argument in sys.argv)
+
+
+def in_report(path, caption, **where):
+    """A file that the report shows. Snakemake refuses a report where one is missing; an unfinished experiment has one all the same."""
+    return path if REPORTING and not Path(path).exists() else report(path, caption=f"../report/{caption}.rst", **where)
+
+
+def drawn(name, label):
+    """The picture of a figure."""
+    return in_report(f"{RESULTS}/figures/{name}.png", name, category="Figures", labels={"figure": label})
+
+
+def sheet(settings):
+    """The picture of a run, found by method, initial L and seed.
+
+    Snakemake's report shows a label of two values as a switch, and stumbles where not every label occurs with both: labels have to
+    be independent of each other, and the name of a run is not. It sorts them as text, so that numbers are padded (by figure
+    spaces, which a browser keeps) to stand in their order.
+    """
+    where = {"list": ("LiST", "L0"), "fixed": ("fixed L", "L"), "unconstrained": ("no constraint", None)}
+    subcategory, name = where[settings["method"]]
+    start, seed = f"{settings['initial_lipschitz']:g}" if name else "", str(settings["seed"])
+    padding = "\u2007" * (6 - len(start.partition(".")[0]))
+    return in_report(
+        f"{RESULTS}/figures/sheets/{settings['run']}.png",
+        "sheet",
+        category="Runs",
+        subcategory=subcategory,
+        labels=({name: padding + start} if name else {}) | {"seed": seed},
     )
 
 
+def launched(wildcards, input):
+    """The version of Snakemake and its command. Not of the wildcards alone, so that another command makes nothing anew."""
+    return "" if REPORTING else f"Snakemake {snakemake_version}: {shlex.join(['snakemake', *sys.argv[1:]])}"
+
+
 def tables_to_make(wildcards):
-    """Nothing if the tables are there: `snakemake figures` then redraws from them as they are, and computes nothing else."""
-    tables = [f"{RESULTS}/tables/{name}.csv" for name in ("runs", "history", "feedback", "sweep")]
-    return [] if all(Path(table).exists() for table in tables) else tables
+    """Nothing if there are tables: `snakemake figures` redraws from them as they are, computes nothing else, and says so where
+    one is missing, as an older version did not make it."""
+    return [] if Path(f"{RESULTS}/tables/runs.csv").exists() else rules.tabulate.output
