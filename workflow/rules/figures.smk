@@ -5,7 +5,7 @@ rule draw_figure1:
         sweep=rules.tabulate.output.sweep,
         code=[str(FIGURE_CODE / "figure1.py"), STYLE],
     output:
-        png=drawn("figure1", "1"),
+        png=drawn("figure1", "1: ECE against L"),
         pdf=f"{RESULTS}/figures/figure1.pdf",
         numbers=f"{RESULTS}/figures/figure1.csv",
     log:
@@ -34,7 +34,7 @@ use rule draw_figure1 as draw_figure2 with:
         feedback=rules.tabulate.output.feedback,
         code=[str(FIGURE_CODE / "figure2.py"), STYLE],
     output:
-        png=drawn("figure2", "2"),
+        png=drawn("figure2", "2: T* and L by epoch"),
         pdf=f"{RESULTS}/figures/figure2.pdf",
         numbers=f"{RESULTS}/figures/figure2.csv",
     log:
@@ -53,7 +53,7 @@ use rule draw_figure1 as draw_figure3 with:
         runs=rules.tabulate.output.runs,
         code=[str(FIGURE_CODE / "figure3.py"), STYLE],
     output:
-        png=drawn("figure3", "3"),
+        png=drawn("figure3", "3: clean and robust accuracy"),
         pdf=f"{RESULTS}/figures/figure3.pdf",
         numbers=f"{RESULTS}/figures/figure3.csv",
     log:
