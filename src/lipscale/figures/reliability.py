@@ -29,8 +29,8 @@ def draw(tables: Path, stem: Path) -> None:
 
     style.apply()
     width = style.PAGE_WIDTH if columns > 2 else style.COLUMN_WIDTH
-    size = (width, 0.8 + 1.45 * len(rows))
-    figure, panels = plt.subplots(len(rows), columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    height = 0.7 + len(rows) * (0.2 + width / columns)
+    figure, panels = plt.subplots(len(rows), columns, figsize=(width, height), sharex=True, sharey=True, squeeze=False)
     for k, row in enumerate(rows):
         for column, axes in enumerate(panels[k]):
             if column >= len(row):
