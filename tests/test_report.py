@@ -243,11 +243,11 @@ def test_report_of_an_unfinished_experiment_shows_what_is_there(experiment, tmp_
     assert shown["Tables"]["Other"] == ["results/tiny/pages/runs.html"]
 
 
-def test_one_run_at_a_time_has_the_same_report(tmp_path, tiny):
-    """Packed or not, the same jobs make what the report shows."""
+def test_report_of_nothing_is_empty(tmp_path, tiny):
+    """Also where each run has jobs of its own; their sheets are one job all the same."""
     tiny["compute"]["pack"] = False
     snakemake(tmp_path, tiny, "--report", tmp_path / "report.html")
-    assert categories(tmp_path / "report.html") == {}  # nothing was made
+    assert categories(tmp_path / "report.html") == {}
     said = snakemake(tmp_path, tiny, "--dry-run").stdout
     assert len(re.findall(r"^rule draw_sheets:", said, flags=re.MULTILINE)) == 1
 
@@ -285,3 +285,5 @@ def test_names_are_not_taken_for_html(results, tmp_path):
 def test_every_result_has_a_caption():
     captions = {path.stem for path in (ROOT / "workflow" / "report").glob("*.rst")}
     assert captions == {*FIGURES, "sheet", "runs", "claims", "provenance", "workflow"}
+    for number in (1, 2, 3):
+        assert (ROOT / "workflow" / "report" / f"figure{number}.rst").read_text().startswith(f"**Figure {number}.**")

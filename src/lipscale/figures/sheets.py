@@ -63,14 +63,16 @@ def draw(tables: Path, stem: Path) -> None:
 
 def headline(row: dict) -> str:
     """The run's name and setting, and what came out of it."""
-    certified = [name.removeprefix("certified_") for name in row if name.startswith("certified_")]
+    epsilons = [name.removeprefix("certified_") for name in row if name.startswith("certified_")]
+    certified, robust = (
+        ", ".join(f"{100 * row[f'{name}_{epsilon}']:.1f}" for epsilon in epsilons) for name in ("certified", "robust")
+    )
     parts = [
         "no constraint" if np.isinf(row["lipschitz"]) else f"$L$ = {style.short(row['lipschitz'])}",
         f"$T^*$ = {style.short(row['temperature'])}",
         f"clean {100 * row['clean_accuracy']:.1f} %",
-        *(f"certified at {epsilon}/255 {100 * row[f'certified_{epsilon}']:.1f} %" for epsilon in certified),
-        *(f"AutoAttack at {epsilon}/255 {100 * row[f'robust_{epsilon}']:.1f} %" for epsilon in certified),
         f"ECE {row['ece']:.3f} → {row['ece_scaled']:.3f}",
+        f"at {', '.join(epsilons)}/255: certified {certified} %, AutoAttack {robust} %",
     ]
     title = f"{row['run']}:  {style.setting(row['method'], row['initial_lipschitz'])}, seed {row['seed']}"
     return f"{title}\n{',  '.join(parts)}"
@@ -95,6 +97,8 @@ def curves(panels: dict[str, Axes], history: pd.DataFrame) -> None:
     for name in ("loss", "lipschitz", "temperature"):
         style.label_logarithmic(panels[name].yaxis)
     if not np.isfinite(history["lipschitz"]).any():
+        panels["lipschitz"].set(xticks=[], yticks=[])
+        panels["lipschitz"].minorticks_off()
         panels["lipschitz"].text(0.5, 0.5, "no constraint", ha="center", transform=panels["lipschitz"].transAxes)
 
 
