@@ -272,6 +272,7 @@ def test_names_are_not_taken_for_html(results, tmp_path):
     seal(manifest)
     claims = tmp_path / "tiny" / "tables" / "claims.csv"
     claims.write_text(claims.read_text().replace("No tuning needed", "<b>No</b> & ''tuning''"))
+    seal(claims)
     options = ["--tables", tmp_path / "tiny" / "tables", "--data", manifest.parent, "--launched", "</pre>"]
     for name in ("provenance", "claims"):
         lipscale("page", name, *options, "--output", tmp_path / f"{name}.html")
@@ -280,6 +281,22 @@ def test_names_are_not_taken_for_html(results, tmp_path):
     assert "<img" not in provenance
     assert provenance.count("</pre>") == 1
     assert "&lt;b&gt;No&lt;/b&gt; &amp; &#39;&#39;tuning&#39;&#39;" in claims
+
+
+def test_pages_refuse_what_they_cannot_show(results, tmp_path):
+    shutil.copytree(results / "tables", tmp_path / "tables")
+    (tmp_path / "tables" / "claims.csv").write_text("claim\n")
+    (tmp_path / "tables" / "config.yaml").unlink()
+    for options, sentence in (
+        (["claims"], "claims.csv is not what was written there"),
+        (["provenance"], "the page provenance needs --data and --launched"),
+        (["provenance", "--data", results / "data", "--launched", "by hand"], "config.yaml is missing"),
+    ):
+        output = tmp_path / "page.html"
+        said = lipscale("page", *options, "--tables", tmp_path / "tables", "--output", output, check=False)
+        assert said.returncode == 1
+        assert sentence in said.stderr
+        assert not output.exists()
 
 
 def test_every_result_has_a_caption():

@@ -167,6 +167,8 @@ def draw(options: argparse.Namespace) -> None:
 def page(options: argparse.Namespace) -> None:
     from lipscale.pages import write
 
+    if options.page == "provenance" and not (options.data and options.launched):
+        raise LipscaleError("the page provenance needs --data and --launched")
     with locks.writing("page", [options.output]):
         write(options.page, options.tables, options.data, options.launched, options.output)
 

@@ -84,14 +84,13 @@ def _runs(tables: Path) -> dict:
     return {
         "title": "Runs",
         "text": "A row per run; a press on the head of a column sorts by it. Accuracies and calibration errors are fractions.",
-        "tables": [Table(f"{len(runs)} runs", runs.drop(columns=[*ORIGIN, "config_hash"]))],
+        "tables": [Table(f"{len(runs)} runs", runs.drop(columns=[*ORIGIN, "config_hash"], errors="ignore"))],
         "glossary": GLOSSARY,
     }
 
 
 def _claims(tables: Path) -> dict:
-    # not sealed, as figures are not: nothing is made from it
-    claims = pd.read_csv(tables / "claims.csv", dtype={"claim": str})
+    claims = pd.read_csv(checked(tables / "claims.csv"), dtype={"claim": str})
     return {
         "title": "Claims of the poster",
         "text": "Each claim has a measure and a threshold, both fixed in the code; mean, smallest and largest value are over "
@@ -102,6 +101,7 @@ def _claims(tables: Path) -> dict:
 
 
 def _provenance(tables: Path, data: Path, launched: str) -> dict:
+    settings = checked(tables / "config.yaml").read_text(encoding="utf-8")
     runs = pd.read_csv(checked(tables / "runs.csv"), dtype={"config_hash": str, "commit": str})
     manifest = files.read_json(checked(data / "manifest.json"))
     counts = ", ".join(f"{split} {count['images']}" for split, count in manifest["counts"].items())
@@ -124,5 +124,5 @@ def _provenance(tables: Path, data: Path, launched: str) -> dict:
             Table("Where the runs come from", origins),
             Table("Each run", runs[["run", "config_hash", "commit", "train_seconds", "feedback_seconds", "attack_seconds"]]),
         ],
-        "settings": checked(tables / "config.yaml").read_text(encoding="utf-8"),
+        "settings": settings,
     }

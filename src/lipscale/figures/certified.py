@@ -32,7 +32,7 @@ def draw(tables: Path, stem: Path) -> None:
     for axes, title in ((left, "fixed $L$"), (right, "LiST from $L_0$; grey: fixed $L$")):
         axes.set(title=title, xlabel=r"radius ($\ell_2$, pixels in $[0, 1]$)")
         axes.legend(title="$L$" if axes is left else "$L_0$", frameon=False, ncols=2, handlelength=1.2, columnspacing=1.0)
-    left.set(xlim=(0, numbers["radius"][numbers["mean"] >= LEAST].max()), ylim=(0, 100))
+    left.set(xlim=(0, numbers["radius"].where(numbers["mean"] >= LEAST, 1 / 255).max()), ylim=(0, 100))
     left.set_ylabel("certified accuracy (%, test)")
     style.write(figure, numbers, stem)
     plt.close(figure)

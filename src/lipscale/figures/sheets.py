@@ -37,7 +37,7 @@ def draw(tables: Path, stem: Path) -> None:
     style.apply()
     plt.rc("figure.constrained_layout", use=False)
     figure, panels = plt.subplot_mosaic(LAYOUT, figsize=SIZE, width_ratios=[1, 1, 1.25])
-    figure.subplots_adjust(left=0.06, right=0.99, top=0.83, bottom=0.11, wspace=0.26, hspace=0.2)
+    figure.subplots_adjust(left=0.08, right=0.99, top=0.83, bottom=0.11, wspace=0.26, hspace=0.2)
     for row in runs.to_dict("records"):
         if Path(str(row["run"])).name != row["run"]:
             raise LipscaleError(f"{tables / 'runs.csv'} has a run {row['run']!r}; allowed: the name of a folder")
