@@ -12,13 +12,16 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/pages.smk"
 
 
 localrules:
     all,
     measure,
     audit,
+    page_provenance,
 
 
 rule all:
@@ -27,7 +30,13 @@ rule all:
         rules.draw_figure1.output,
         rules.draw_figure2.output,
         rules.draw_figure3.output,
+        rules.draw_reliability.output,
+        rules.draw_certified.output,
+        rules.draw_sheets.output,
         rules.judge.output,
+        rules.page_runs.output,
+        rules.page_claims.output,
+        rules.page_provenance.output,
 
 
 # The LiST runs without attack and figures, for `python -m lipscale compare`.

@@ -4,9 +4,12 @@ import copy
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -124,18 +127,42 @@ def one_seed_of_the_digits() -> dict:
 @pytest.fixture(scope="session")
 def local_digits(tmp_path_factory) -> Path:
     """What `one_seed_of_the_digits` writes on this machine, run once for all processes of pytest-xdist."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "local-digits"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shared_folder(tmp_path_factory, "local-digits") as folder:
         snakemake(folder, one_seed_of_the_digits(), "--cores", 2)  # nothing to be done for the second process
     return folder / "results" / "digits"
 
 
+@contextmanager
+def shared_folder(tmp_path_factory, name: str) -> Iterator[Path]:
+    """A folder that all processes of pytest-xdist have, one of them at a time."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment(tmp_path_factory) -> Path:
+    """A folder with the finished tiny experiment twice, run once for all processes of pytest-xdist.
+
+    `made` has a copy of the sources that it was run from, which test_workflow.py changes; `kept` stays as it was.
+    """
+    with shared_folder(tmp_path_factory, "tiny experiment with spaces") as folder:
+        if not (folder / "kept").exists():
+            for name in ("src", "workflow", "envs", "profiles"):
+                shutil.copytree(ROOT / name, folder / "made" / name)
+            shutil.copy(ROOT / "Snakefile", folder / "made")
+            snakemake(folder / "made", TINY, "--cores", 2, root=folder / "made")
+            shutil.copytree(folder / "made", folder / "copying", symlinks=True)
+            (folder / "copying").rename(folder / "kept")
+    return folder
+
+
 def tables(results: Path) -> dict[str, pd.DataFrame]:
     """The tables of an experiment, each cell as it is written, without measured times."""
-    names = ["runs", "history", "feedback", "sweep"]
+    names = ["runs", "history", "feedback", "sweep", "reliability", "certified"]
     read = {name: pd.read_csv(results / "tables" / f"{name}.csv", dtype=str) for name in names}
     return {name: table.drop(columns=[column for column in table if "seconds" in column]) for name, table in read.items()}
 

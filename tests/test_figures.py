@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, lipscale
-from lipscale.figures import figure1, figure2, figure3
+from conftest import lipscale
+from lipscale.figures import certified, figure1, figure2, figure3, reliability
 from lipscale.seals import seal
 
-FIGURES = ["figure1", "figure2", "figure3"]
+WIDTHS = {"figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "reliability": 3.35, "certified": 6.9}  # inches, one column or two
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,15 @@ def tables(tmp_path_factory) -> Path:
     """Tables of an imaginary experiment: three seeds, fixed L 1 and 10, L0 0.1 and 100."""
     folder = tmp_path_factory.mktemp("tables")
     generator = np.random.default_rng(0)
-    runs, feedback, sweep = [], [], []
+    runs, feedback, sweep, history, bins, curves = [], [], [], [], [], []
     for method, start in (("fixed", 1.0), ("fixed", 10.0), ("list", 0.1), ("list", 100.0)):
         for seed in range(3):
             key = {"run": f"{method}-{start:g}-seed{seed}", "method": method, "initial_lipschitz": start, "seed": seed}
             end = start if method == "fixed" else 12.0 + seed
             values = generator.uniform(0.5, 0.9, 4)
             names = ("evaluated_clean_accuracy", "ece", "robust_36", "certified_36")
-            runs.append(key | {"lipschitz": end} | dict(zip(names, values, strict=True)))
+            rest = {"lipschitz": end, "temperature": 1.0, "clean_accuracy": values[0], "ece_scaled": 0.0}
+            runs.append(key | rest | dict(zip(names, values, strict=True)))
             path = np.geomspace(start, end, 5)
             feedback += [
                 key | {"epochs": i + 1.0, "lipschitz": a, "temperature": a / b, "next_lipschitz": b, "bounded": 0}
@@ -38,13 +39,27 @@ def tables(tmp_path_factory) -> Path:
             sweep += [
                 key | {"lipschitz": end, "temperature": t, "ece": abs(np.log(t)) / 10} for t in np.geomspace(1e-3, 1e3, 61)
             ]
-    for name, rows in (("runs", runs), ("feedback", feedback), ("sweep", sweep)):
+            history += [
+                key | {"epoch": i, "lipschitz": end, "temperature": 1.0, "train_loss": 1 / i, "validation_nll": 1 / i}
+                | {"validation_accuracy": 0.5}
+                for i in (1, 2, 3)
+            ]  # fmt: skip
+            # seed 0 has 10 images in a bin, seed 1 has 20, seed 2 has 30; the other bin is empty
+            full = {"low": 0.5, "high": 1.0, "images": 10 * (seed + 1), "confidence": 0.7, "accuracy": 0.6 + seed / 10}
+            empty = {"low": 0.0, "high": 0.5, "images": 0, "confidence": np.nan, "accuracy": np.nan}
+            bins += [key | {"scaled": scaled} | row for scaled in (0, 1) for row in (empty, full)]
+            # ends where nothing is certified: after 1, 2 and 3 steps
+            curves += [key | {"epsilon": e, "certified_accuracy": 0.8 * (e <= seed)} for e in range(seed + 2)]
+    parts = {
+        "runs": runs, "feedback": feedback, "sweep": sweep, "history": history, "reliability": bins, "certified": curves,
+    }  # fmt: skip
+    for name, rows in parts.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
         seal(folder / f"{name}.csv")
     return folder
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("figure", WIDTHS)
 def test_figure_is_drawn_without_torch_and_again_the_same(figure, tables, tmp_path):
     code = (
         "import sys\n"
@@ -60,7 +75,7 @@ def test_figure_is_drawn_without_torch_and_again_the_same(figure, tables, tmp_pa
         first = (tmp_path / "first" / f"{figure}.{suffix}").read_bytes()
         assert first == (tmp_path / "second" / f"{figure}.{suffix}").read_bytes()
     image = Image.open(tmp_path / "first" / f"{figure}.png")
-    assert image.width == pytest.approx(3.35 * 300, abs=2)  # one column of a paper at 300 dots per inch
+    assert image.width == pytest.approx(WIDTHS[figure] * 300, abs=2)  # 300 dots per inch
 
 
 def test_figure1_numbers(tables, tmp_path):
@@ -110,6 +125,47 @@ def test_figure3_front():
     assert figure3.pareto(clean, robust).tolist() == [True, True, False, True, False]
 
 
-def test_every_figure_has_a_caption():
-    for figure in FIGURES:
-        assert (ROOT / "workflow" / "report" / f"{figure}.rst").read_text().startswith(f"**Figure {figure[-1]}.**")
+def test_reliability_takes_the_images_of_all_seeds_together(tables, tmp_path):
+    reliability.draw(tables, tmp_path / "reliability")
+    numbers = pd.read_csv(tmp_path / "reliability.csv")
+    assert len(numbers) == 4 * 2 * 2  # settings, before and after, bins
+    full, empty = numbers[numbers["low"] == 0.5], numbers[numbers["low"] == 0.0]
+    assert (full["images"] == 60).all()
+    assert full["accuracy"].tolist() == pytest.approx([(10 * 0.6 + 20 * 0.7 + 30 * 0.8) / 60] * 8)
+    assert full["confidence"].tolist() == pytest.approx([0.7] * 8)
+    assert full["ece"].tolist() == pytest.approx([(0.1 + 0.0 + 0.1) / 3] * 8)  # of each seed by itself
+    assert (empty["images"] == 0).all()
+    assert empty["accuracy"].isna().all()
+
+
+def test_certified_accuracy_counts_as_0_where_the_rows_of_a_run_have_ended(tables, tmp_path):
+    certified.draw(tables, tmp_path / "certified")
+    numbers = pd.read_csv(tmp_path / "certified.csv")
+    line = numbers[(numbers["method"] == "list") & (numbers["initial_lipschitz"] == 100)]
+    assert line["radius"].tolist() == pytest.approx([0, 1 / 255, 2 / 255, 3 / 255])
+    assert line["mean"].tolist() == pytest.approx([0.8, 0.8 * 2 / 3, 0.8 / 3, 0])
+    assert line["low"].tolist() == pytest.approx([0.8, 0, 0, 0])
+    assert line["high"].tolist() == pytest.approx([0.8, 0.8, 0.8, 0])
+    assert (numbers["seeds"] == 3).all()
+
+
+def test_every_run_has_a_sheet(tables, tmp_path):
+    lipscale("draw", "sheets", "--tables", tables, "--folder", tmp_path)
+    runs = pd.read_csv(tables / "runs.csv")["run"]
+    pictures = {path.stem: Image.open(path).convert("RGB").tobytes() for path in (tmp_path / "sheets").iterdir()}
+    assert set(pictures) == set(runs)
+    assert len(set(pictures.values())) == len(runs)  # titles, at least, differ
+    lipscale("draw", "sheets", "--tables", tables, "--folder", tmp_path / "again")
+    for path in (tmp_path / "sheets").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / "sheets" / path.name).read_bytes()
+
+
+def test_a_run_that_is_named_like_a_path_has_no_sheet(tables, tmp_path):
+    for name in ("runs", "history", "reliability"):
+        table = pd.read_csv(tables / f"{name}.csv")
+        table.assign(run=table["run"].replace("list-0.1-seed0", "../../outside")).to_csv(tmp_path / f"{name}.csv", index=False)
+        seal(tmp_path / f"{name}.csv")
+    said = lipscale("draw", "sheets", "--tables", tmp_path, "--folder", tmp_path / "a" / "b", check=False)
+    assert said.returncode == 1
+    assert "has a run '../../outside'; allowed: the name of a folder" in said.stderr
+    assert not list(tmp_path.rglob("outside*"))

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 
 from lipscale import calibration, files
 from lipscale.calibration import netcal_ece, netcal_temperature
 from lipscale.errors import LipscaleError
-from lipscale.metrics import accuracy, expected_calibration_error, probabilities
+from lipscale.metrics import accuracy, expected_calibration_error, probabilities, reliability
 from lipscale.seals import seal
 from lipscale.temperature import fit_temperature
 
@@ -29,6 +30,23 @@ def test_ece_against_netcal(classes, scale):
     labels = np.where(generator.random(500) < 0.5, logits.argmax(axis=1), generator.integers(classes, size=500))
     ours = expected_calibration_error(probabilities(logits), labels)
     assert ours == pytest.approx(netcal_ece(logits, labels), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_bins_of_confidence_are_those_of_the_ece_and_of_scikit_learn(scale):
+    generator = np.random.default_rng(0)
+    table = probabilities(scale * generator.normal(size=(500, 10)))
+    labels = np.where(generator.random(500) < 0.5, table.argmax(axis=1), generator.integers(10, size=500))
+    images, confidence, share = reliability(table, labels)
+    there = images > 0
+    assert images.sum() == 500
+    assert np.isnan(confidence[~there]).all()
+    ece = (images * np.abs(share - confidence))[there].sum() / 500
+    assert ece == pytest.approx(expected_calibration_error(table, labels), rel=1e-12)
+    right = table.argmax(axis=1) == labels
+    theirs = calibration_curve(right, table.max(axis=1), n_bins=15)
+    assert share[there] == pytest.approx(theirs[0])
+    assert confidence[there] == pytest.approx(theirs[1])
 
 
 @pytest.mark.parametrize("classes", [2, 10])

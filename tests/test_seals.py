@@ -34,6 +34,7 @@ READERS = {
     f"{RUN}/provenance.json": "tabulate",
     f"{RUN}/logits.npz": "certify",
     f"{RUN}/calibration.json": "tabulate",
+    f"{RUN}/reliability.csv": "tabulate",
     f"{RUN}/sweep.csv": "tabulate",
     f"{RUN}/radii.csv": "attack",
     f"{RUN}/certificate.json": "tabulate",
@@ -43,6 +44,10 @@ READERS = {
     "data/manifest.json": "predict",
     "tables/runs.csv": "draw",
     "tables/sweep.csv": "judge",
+    "tables/history.csv": "draw",
+    "tables/reliability.csv": "draw",
+    "tables/certified.csv": "draw",
+    "tables/config.yaml": "page",
 }
 
 
@@ -85,7 +90,14 @@ def arguments(results: Path, verb: str) -> list:
             results / "runs/list-1-seed0", run, "--config", "-", "--data", results / "data", "--tables", results / "tables"
         ],
         "judge": ["--tables", results / "tables", "--epsilon", 72, "--posthoc-lipschitz", 20],
-        "draw": ["figure1", "--tables", results / "tables", "--folder", results / "figures", "--posthoc-lipschitz", 20],
+        "draw": [
+            "figure1", "certified", "sheets", "--tables", results / "tables", "--folder", results / "figures",
+            "--posthoc-lipschitz", 20,
+        ],
+        "page": [
+            "provenance", "--tables", results / "tables", "--data", results / "data", "--launched", "snakemake",
+            "--output", results / "pages" / "provenance.html",
+        ],
     }[verb]  # fmt: skip
 
 

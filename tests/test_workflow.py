@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, TINY, lipscale, snakemake
+from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale import files
 from lipscale.metrics import expected_calibration_error, probabilities
@@ -17,18 +17,14 @@ from lipscale.plan import plan
 from lipscale.records import measure
 from lipscale.seals import seal
 
+FIGURES = ["figure1", "figure2", "figure3", "reliability", "certified"]
 EPSILONS = TINY["evaluation"]["epsilons"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tiny_experiment) -> Path:
     """The folder of the finished tiny experiment, in a copy of the sources, so that a test can change them."""
-    folder = tmp_path_factory.mktemp("workflow with spaces")
-    for name in ("src", "workflow", "envs", "profiles"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    snakemake(folder, TINY, "--cores", 2, root=folder)
-    return folder
+    return tiny_experiment / "made"
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +43,8 @@ def test_every_run_has_its_row_and_its_files(results, runs):
     for run in expected:
         assert {path.name for path in (results / "runs" / run).iterdir()} == {
             "config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json", "logits.npz",
-            "calibration.json", "sweep.csv", "radii.csv", "certificate.json", "attack.csv", "attack.json", "images.csv",
-            ".seals",
+            "calibration.json", "reliability.csv", "sweep.csv", "radii.csv", "certificate.json", "attack.csv", "attack.json",
+            "images.csv", ".seals",
         }  # fmt: skip
 
 
@@ -77,6 +73,38 @@ def test_rows_fit_the_files_of_their_runs(results, runs):
         for epsilon in EPSILONS:
             assert getattr(row, f"certified_{epsilon}") == pytest.approx((images["radius"] >= epsilon / 255).mean())
             assert getattr(row, f"robust_{epsilon}") == pytest.approx(images[f"robust_{epsilon}"].mean())
+
+
+def test_bins_of_confidence_add_up_to_the_ece(results, runs):
+    table = pd.read_csv(results / "tables" / "reliability.csv")
+    for row in runs.itertuples():
+        for scaled, ece, temperature in ((0, row.ece, 1.0), (1, row.ece_scaled, row.temperature)):
+            part = table[(table["run"] == row.run) & (table["scaled"] == scaled)]
+            assert len(part) == 15
+            assert (part["temperature"] == temperature).all()
+            assert part["images"].sum() == row.images
+            gaps = part["images"] * (part["accuracy"] - part["confidence"]).abs()
+            assert gaps.sum() / row.images == pytest.approx(ece, abs=1e-9)
+            assert (part["images"] * part["accuracy"]).sum() / row.images == pytest.approx(row.clean_accuracy)
+            there = part[part["images"] > 0]
+            assert ((there["low"] < there["confidence"]) & (there["confidence"] <= there["high"] + 1e-12)).all()
+
+
+def test_certified_accuracy_falls_from_clean_accuracy_and_counts_images(results, runs):
+    table = pd.read_csv(results / "tables" / "certified.csv")
+    for row in runs.itertuples():
+        curve = table[table["run"] == row.run].set_index("epsilon")["certified_accuracy"]
+        images = pd.read_csv(results / "runs" / row.run / "images.csv")
+        right = images["label"] == images["prediction"]
+        assert curve.index.tolist() == list(range(len(curve)))
+        for epsilon, certified in curve.items():
+            assert certified == sum(right & (images["radius"] >= epsilon / 255)) / len(images)
+        assert curve[0] == row.clean_accuracy
+        assert curve.is_monotonic_decreasing
+        assert curve.iloc[-1] == 0
+        assert (curve.iloc[:-1] > 0).all()
+        for epsilon in EPSILONS:
+            assert curve.get(epsilon, 0.0) == getattr(row, f"certified_{epsilon}")
 
 
 def test_certified_robust_clean_image_by_image(results, runs):
@@ -127,8 +155,9 @@ def test_claims_are_judged(results):
     assert (results / "tables" / "claims.md").read_text().count("\n") == 2 + len(table)
 
 
-def test_figures_are_there(results):
-    for figure in ("figure1", "figure2", "figure3"):
+def test_figures_are_there(results, runs):
+    assert {path.stem for path in (results / "figures" / "sheets").glob("*.png")} == set(runs["run"])
+    for figure in FIGURES:
         assert Image.open(results / "figures" / f"{figure}.png").size[0] > 900
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 3
@@ -151,7 +180,7 @@ def test_publishing_needs_one_commit(results, tmp_path):
     assert page.count("\n| LiST, L0 = ") == 2
     assert page.count("\n| fixed L = ") == 2
     assert page.count("\n| no constraint") == 1
-    assert (tmp_path / "figure1.png").exists()
+    assert all((tmp_path / f"{figure}.png").exists() for figure in FIGURES)
     assert "| certificates attacked | not at their own radii |" in page
     images = pd.read_csv(tmp_path / "images.csv.gz")
     assert len(images) == len(table) * TINY["evaluation"]["attack_images"]
@@ -215,15 +244,16 @@ def test_a_new_style_redraws_a_figure_and_trains_nothing(finished):
     assert planned(said) == {"draw_figure3", "all"}
 
 
-def test_figures_are_redrawn_from_what_is_there(finished, results, tiny):
+def test_figures_are_redrawn_from_what_is_there(finished, results, runs, tiny):
     """Also where the config has changed: nothing but the figures is made."""
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file() and path.parent.name != ".locks"}
     tiny["training"]["epochs"] = 1000
     snakemake(finished, tiny, "--cores", 2, "figures", root=finished)
     after = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file() and path.parent.name != ".locks"}
     changed = {path.relative_to(results) for path in after if after[path] != before.get(path)}
-    figures = {Path("figures") / f"figure{number}.{suffix}" for number in (1, 2, 3) for suffix in ("pdf", "png", "csv")}
-    assert changed == figures | {Path("logs/figures.txt"), Path("benchmarks/figures.tsv")}
+    figures = {Path("figures") / f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png", "csv")}
+    sheets = {Path("figures") / "sheets" / f"{run}.png" for run in runs["run"]}
+    assert changed == figures | sheets | {Path("logs/figures.txt"), Path("benchmarks/figures.tsv")}
 
 
 def test_new_epsilons_attack_anew_and_train_nothing(finished, tiny):

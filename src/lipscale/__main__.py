@@ -156,11 +156,21 @@ def judge(options: argparse.Namespace) -> None:
 def draw(options: argparse.Namespace) -> None:
     from importlib import import_module
 
-    module = import_module(f"lipscale.figures.{options.figure}")
-    extra = {"posthoc_lipschitz": options.posthoc_lipschitz} if options.figure == "figure1" else {}
-    stem = options.folder / options.figure
-    with locks.writing("draw", [stem]):  # each figure by itself, as several are drawn at once
-        module.draw(options.tables, stem, **extra)
+    for figure in options.figures:
+        module = import_module(f"lipscale.figures.{figure}")
+        extra = {"posthoc_lipschitz": options.posthoc_lipschitz} if figure == "figure1" else {}
+        stem = options.folder / figure
+        with locks.writing("draw", [stem]):  # each figure by itself, as several are drawn at once
+            module.draw(options.tables, stem, **extra)
+
+
+def page(options: argparse.Namespace) -> None:
+    from lipscale.pages import write
+
+    if options.page == "provenance" and not (options.data and options.launched):
+        raise LipscaleError("the page provenance needs --data and --launched")
+    with locks.writing("page", [options.output]):
+        write(options.page, options.tables, options.data, options.launched, options.output)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -254,11 +264,26 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--epsilon", required=True, type=int, help="l2 budget of the claim on robustness, in 1/255")
     step.add_argument("--posthoc-lipschitz", required=True, type=float, help="the fixed L whose logits are divided by T")
 
-    step = verb(draw, "draw a figure from the tables")
-    step.add_argument("figure", choices=["figure1", "figure2", "figure3"])
+    step = verb(draw, "draw figures from the tables")
+    step.add_argument(
+        "figures",
+        nargs="+",
+        metavar="FIGURE",
+        choices=["figure1", "figure2", "figure3", "reliability", "certified", "sheets"],
+        help="figure1, figure2, figure3, reliability, certified; sheets: a picture of each run",
+    )
     add(step, "--tables")
-    step.add_argument("--folder", required=True, type=Path, help="where FIGURE.pdf, .png and .csv are written")
+    step.add_argument(
+        "--folder", required=True, type=Path, help="where FIGURE.pdf, .png and .csv are written, and sheets/RUN.png"
+    )
     step.add_argument("--posthoc-lipschitz", type=float, help="figure1 only: the fixed L whose logits are divided by T")
+
+    step = verb(page, "write a page of the report")
+    step.add_argument("page", choices=["runs", "claims", "provenance"])
+    add(step, "--tables")
+    step.add_argument("--data", type=Path, help="provenance only: folder of the prepared data set")
+    step.add_argument("--launched", help="provenance only: version of Snakemake and the command")
+    step.add_argument("--output", required=True, type=Path, help="the HTML file")
 
     step = verb(compare, "put LiST runs of experiments with different settings side by side")
     step.add_argument("experiments", nargs="+", type=Path, metavar="RESULTS", help="results/EXPERIMENT")

@@ -4,6 +4,7 @@ netcal (Kueppers et al., CVPRW 2020) takes probabilities and reports 1/T. In flo
 treats labels of two kinds as a binary problem, so everything goes in as float64 and ECE as (confidence, correct) pairs.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from scipy.optimize import minimize
 
 from lipscale import files
 from lipscale.errors import LipscaleError
-from lipscale.metrics import BINS, probabilities
+from lipscale.metrics import BINS, probabilities, reliability
 from lipscale.run_folder import final_lipschitz, read_logits
 from lipscale.seals import seal
 from lipscale.temperature import finite_temperature, fit_temperature, nll
@@ -31,7 +32,7 @@ SWEEP = np.geomspace(
 
 
 def calibrate(folder: Path) -> None:
-    """Write `folder`/calibration.json and sweep.csv from its logits: T* on validation, ECE and NLL on test.
+    """Write calibration.json, reliability.csv and sweep.csv of a run from its logits: T* on validation, all else on test.
 
     Raises:
         LipscaleError: netcal's temperature and ours differ by more than 1 %.
@@ -66,8 +67,32 @@ def calibrate(folder: Path) -> None:
             for t in (lipschitz if np.isfinite(lipschitz) else 1.0) / SWEEP
         ),
     )
-    for name in ("calibration.json", "sweep.csv"):
+    files.write_rows(
+        folder / "reliability.csv",
+        ("scaled", "temperature", "low", "high", "images", "confidence", "accuracy"),
+        reliability_rows(arrays["test_logits"], arrays["test_labels"], temperature),
+    )
+    for name in ("calibration.json", "sweep.csv", "reliability.csv"):
         seal(folder / name, made_from=[folder / "logits.npz", folder / "history.csv"])
+
+
+def reliability_rows(logits: np.ndarray, labels: np.ndarray, temperature: float) -> Iterator[dict]:
+    """A row for each bin of confidence, from `low` to `high`: of the logits as they are, then divided by the temperature.
+
+    `confidence` and `accuracy` are empty where no image has such a confidence.
+    """
+    for scaled, divisor in ((0, 1.0), (1, temperature)):
+        for k, (images, *means) in enumerate(zip(*reliability(probabilities(logits, divisor), labels), strict=True)):
+            confidence, accuracy = (float(mean) if images else None for mean in means)
+            yield {
+                "scaled": scaled,
+                "temperature": divisor,
+                "low": k / BINS,
+                "high": (k + 1) / BINS,
+                "images": int(images),
+                "confidence": confidence,
+                "accuracy": accuracy,
+            }
 
 
 def netcal_temperature(logits: np.ndarray, labels: np.ndarray, near: float) -> float:

@@ -16,7 +16,7 @@ import pandas as pd
 from lipscale import files
 from lipscale.figures.figure1 import divided
 from lipscale.figures.style import short
-from lipscale.seals import checked
+from lipscale.seals import checked, seal
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not decidable with these runs"
 COLUMNS = ("claim", "statement", "measure", "threshold", "mean", "low", "high", "values", "verdict")
@@ -59,6 +59,7 @@ def judge(tables: Path, epsilon: int, posthoc_lipschitz: float) -> None:
         verdict(claim, claim.values(Tables(**parts, epsilon=epsilon, posthoc_lipschitz=posthoc_lipschitz))) for claim in CLAIMS
     ]
     files.write_rows(tables / "claims.csv", COLUMNS, rows)
+    seal(tables / "claims.csv")
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for row in rows:
         cells = (short(row[name]) if isinstance(row[name], float) else str(row[name]) for name in COLUMNS)

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -22,10 +23,10 @@ def commit() -> str:
         return "unknown"
 
 
-def versions() -> dict[str, str]:
-    """Versions of python and of the packages that numbers depend on, as far as they are installed."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of python and of packages, by default those that numbers depend on, as far as they are installed."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -38,3 +39,13 @@ def machine() -> dict[str, object]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = " ".join(filter(None, (platform.system(), *platform.libc_ver())))
     return {"system": system, "processor": platform.machine(), "cores": cores}
+
+
+def in_words(machine: Mapping[str, object]) -> str:
+    """What `machine` returned, in a line."""
+    return f"{machine['system']} {machine['processor']}, {machine['cores']} cores"
+
+
+def listed(versions: Mapping[str, str]) -> str:
+    """What `versions` returned, in a line."""
+    return " ".join(f"{name}={version}" for name, version in versions.items())

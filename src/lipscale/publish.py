@@ -11,7 +11,8 @@ from lipscale.errors import LipscaleError
 from lipscale.figures.style import short
 from lipscale.seals import checked
 
-FIGURES = [f"figure{number}.{suffix}" for number in (1, 2, 3) for suffix in ("png", "pdf", "csv")]
+NAMES = ("figure1", "figure2", "figure3", "reliability", "certified")
+FIGURES = [f"{name}.{suffix}" for name in NAMES for suffix in ("png", "pdf", "csv")]
 TABLES = ["runs.csv", "claims.csv", "claims.md"]
 
 

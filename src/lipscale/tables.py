@@ -1,25 +1,33 @@
 """Tables: the rows of all runs, joined. Figures and verdicts read nothing else.
 
-images.csv   per run: a row per test image, with its radius and whether AutoAttack broke it
-runs.csv     a row per run
-history.csv  a row per run and epoch
-feedback.csv a row per run and measurement of T*
-sweep.csv    a row per run and post-hoc temperature
-audit.csv    a row per run whose certificates were attacked; made by itself
+images.csv      per run: a row per test image, with its radius and whether AutoAttack broke it
+runs.csv        a row per run
+history.csv     a row per run and epoch
+feedback.csv    a row per run and measurement of T*
+sweep.csv       a row per run and post-hoc temperature
+reliability.csv a row per run, bin of confidence, and before or after temperature scaling
+certified.csv   a row per run and radius
+audit.csv       a row per run whose certificates were attacked; made by itself
+config.yaml     the checked config that all of them come from
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import yaml
 
 from lipscale import config, files
 from lipscale.errors import LipscaleError
+from lipscale.provenance import in_words, listed
 from lipscale.run_folder import check_data, final_lipschitz, read_settings
 from lipscale.seals import checked, seal
 
 KEY = ("run", "method", "initial_lipschitz", "seed")
+PARTS = ("history", "feedback", "sweep", "reliability")  # tables that are the runs' files of that name, joined
+LARGEST_EPSILON = 1020  # in 1/255, of certified.csv: an l2 distance of 4 in pixels
 
 
 def tabulate(folders: Sequence[Path], wanted: Mapping, data: Path, tables: Path) -> None:
@@ -37,7 +45,7 @@ def tabulate(folders: Sequence[Path], wanted: Mapping, data: Path, tables: Path)
     """
     epsilons = wanted["evaluation"]["epsilons"]
     check_origin(folders, wanted, data)
-    runs, parts = [], {"history": [], "feedback": [], "sweep": []}
+    runs, parts = [], {name: [] for name in (*PARTS, "certified")}
     for folder in folders:
         images = join_images(folder)
         check_order(images, epsilons, folder.name)
@@ -46,15 +54,17 @@ def tabulate(folders: Sequence[Path], wanted: Mapping, data: Path, tables: Path)
         row = run_row(folder, images, epsilons)
         runs.append(row)
         key = {name: row[name] for name in KEY}
-        for name, tables_of_runs in parts.items():
-            tables_of_runs.append(pd.read_csv(checked(folder / f"{name}.csv")).assign(**key))
+        for name in PARTS:
+            parts[name].append(pd.read_csv(checked(folder / f"{name}.csv")).assign(**key))
+        parts["certified"].append(certified_curve(images).assign(**key))
         parts["sweep"][-1][["lipschitz", "lipschitz_certified"]] = row["lipschitz"], row["lipschitz_certified"]
     _write(pd.DataFrame(runs), tables / "runs.csv")
     for name, tables_of_runs in parts.items():
         table = pd.concat(tables_of_runs)
         _write(table[[*KEY, *(column for column in table if column not in KEY)]], tables / f"{name}.csv")
-    for name in ("runs", *parts):
-        seal(tables / f"{name}.csv")
+    files.write_text(tables / "config.yaml", yaml.safe_dump(dict(wanted), sort_keys=False, allow_unicode=True))
+    for name in ("runs.csv", *(f"{name}.csv" for name in parts), "config.yaml"):
+        seal(tables / name)
 
 
 def check_origin(folders: Sequence[Path], wanted: Mapping, data: Path) -> None:
@@ -113,6 +123,15 @@ def check_order(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> None
                 raise LipscaleError(f"run {run}: test images {names} are {sentence} at {epsilon}/255; this must not happen")
 
 
+def certified_curve(images: pd.DataFrame) -> pd.DataFrame:
+    """Share of images that are right with a radius of at least epsilon / 255: `epsilon` = 0, 1, ... to where none is."""
+    radii = np.sort(images["radius"][images["label"] == images["prediction"]])
+    epsilons = np.arange(LARGEST_EPSILON + 1)
+    certified = len(radii) - np.searchsorted(radii, epsilons / 255)  # radii that are not smaller
+    kept = np.append(True, certified[:-1] > 0)
+    return pd.DataFrame({"epsilon": epsilons, "certified_accuracy": certified / len(images)})[kept]
+
+
 def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict:
     """The row of runs.csv for a run; accuracies and ECE are fractions."""
     settings = read_settings(folder)
@@ -157,10 +176,11 @@ def run_row(folder: Path, images: pd.DataFrame, epsilons: Sequence[int]) -> dict
         "feedback_seconds": provenance["feedback_seconds"],
         "attack_seconds": attack["seconds"],
         "device": provenance["device"],
+        "machine": in_words(provenance["machine"]),
         "config_hash": provenance["config_hash"],
         "data_sha256": provenance["data_sha256"],
         "commit": provenance["commit"],
-        "versions": " ".join(f"{name}={version}" for name, version in provenance["versions"].items()),
+        "versions": listed(provenance["versions"]),
     }
 
 

@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
@@ -50,7 +51,8 @@ EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
 GPU = "gpu:1" if COMPUTE["device"] == "cuda" else ""  # for SLURM
 GPU_SHARE = math.ceil(100 / COMPUTE["jobs_per_gpu"]) if GPU else 0  # in percent
-FIGURE_CODE = Path(workflow.basedir) / "src" / "lipscale" / "figures"
+CODE = Path(workflow.basedir) / "src" / "lipscale"
+FIGURE_CODE = CODE / "figures"
 STYLE = str(FIGURE_CODE / "style.py")
 
 # What a job handles. Heavy (training, attack): one run, or packed, all seeds of a setting. Light (logits, calibration, radii):
@@ -120,17 +122,7 @@ def dataset_settings(wildcards):
     return json.dumps(CONFIG["dataset"])
 
 
-def drawn(name):
-    """The picture of a figure, with its caption in the report."""
-    return report(
-        f"{RESULTS}/figures/{name}.png",
-        caption=f"../report/{name}.rst",
-        category="Figures",
-        labels={"figure": name.removeprefix("figure")},
-    )
-
-
 def tables_to_make(wildcards):
-    """Nothing if the tables are there: `snakemake figures` then redraws from them as they are, and computes nothing else."""
-    tables = [f"{RESULTS}/tables/{name}.csv" for name in ("runs", "history", "feedback", "sweep")]
-    return [] if all(Path(table).exists() for table in tables) else tables
+    """Nothing if there are tables: `snakemake figures` redraws from them as they are, computes nothing else, and says so where
+    one is missing, as an older version did not make it."""
+    return [] if Path(f"{RESULTS}/tables/runs.csv").exists() else rules.tabulate.output

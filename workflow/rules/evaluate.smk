@@ -31,6 +31,7 @@ rule calibrate:
         history=of_light("history.csv"),
     output:
         calibration=of_light("calibration.json"),
+        reliability=of_light("reliability.csv"),
         sweep=of_light("sweep.csv"),
     log:
         f"{RESULTS}/logs/calibrate/{LIGHT_JOB}.txt",
@@ -180,6 +181,7 @@ rule tabulate:
                 "feedback.csv",
                 "provenance.json",
                 "calibration.json",
+                "reliability.csv",
                 "sweep.csv",
                 "radii.csv",
                 "certificate.json",
@@ -193,6 +195,9 @@ rule tabulate:
         history=f"{RESULTS}/tables/history.csv",
         feedback=f"{RESULTS}/tables/feedback.csv",
         sweep=f"{RESULTS}/tables/sweep.csv",
+        reliability=f"{RESULTS}/tables/reliability.csv",
+        certified=f"{RESULTS}/tables/certified.csv",
+        config=f"{RESULTS}/tables/config.yaml",
     log:
         f"{RESULTS}/logs/tabulate.txt",
     benchmark:
@@ -218,10 +223,10 @@ rule judge:
         runs=rules.tabulate.output.runs,
         history=rules.tabulate.output.history,
         sweep=rules.tabulate.output.sweep,
-        code=str(Path(workflow.basedir) / "src" / "lipscale" / "claims.py"),
+        code=str(CODE / "claims.py"),
     output:
         table=f"{RESULTS}/tables/claims.csv",
-        page=report(f"{RESULTS}/tables/claims.md", caption="../report/claims.rst", category="Claims"),
+        page=f"{RESULTS}/tables/claims.md",
     log:
         f"{RESULTS}/logs/judge.txt",
     benchmark:

@@ -5,7 +5,7 @@ rule draw_figure1:
         sweep=rules.tabulate.output.sweep,
         code=[str(FIGURE_CODE / "figure1.py"), STYLE],
     output:
-        png=drawn("figure1"),
+        png=drawn("figure1", "1: ECE against L"),
         pdf=f"{RESULTS}/figures/figure1.pdf",
         numbers=f"{RESULTS}/figures/figure1.csv",
     log:
@@ -33,7 +33,7 @@ use rule draw_figure1 as draw_figure2 with:
         feedback=rules.tabulate.output.feedback,
         code=[str(FIGURE_CODE / "figure2.py"), STYLE],
     output:
-        png=drawn("figure2"),
+        png=drawn("figure2", "2: T* and L by epoch"),
         pdf=f"{RESULTS}/figures/figure2.pdf",
         numbers=f"{RESULTS}/figures/figure2.csv",
     log:
@@ -52,7 +52,7 @@ use rule draw_figure1 as draw_figure3 with:
         runs=rules.tabulate.output.runs,
         code=[str(FIGURE_CODE / "figure3.py"), STYLE],
     output:
-        png=drawn("figure3"),
+        png=drawn("figure3", "3: clean and robust accuracy"),
         pdf=f"{RESULTS}/figures/figure3.pdf",
         numbers=f"{RESULTS}/figures/figure3.csv",
     log:
@@ -63,6 +63,64 @@ use rule draw_figure1 as draw_figure3 with:
         figure="figure3",
         tables=subpath(input.runs, parent=True),
         folder=subpath(output.png, parent=True),
+        options=[],
+
+
+use rule draw_figure1 as draw_reliability with:
+    input:
+        reliability=rules.tabulate.output.reliability,
+        code=[str(FIGURE_CODE / "reliability.py"), STYLE],
+    output:
+        png=drawn("reliability", "reliability diagrams"),
+        pdf=f"{RESULTS}/figures/reliability.pdf",
+        numbers=f"{RESULTS}/figures/reliability.csv",
+    log:
+        f"{RESULTS}/logs/draw_reliability.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_reliability.tsv"
+    params:
+        figure="reliability",
+        tables=subpath(input.reliability, parent=True),
+        folder=subpath(output.png, parent=True),
+        options=[],
+
+
+use rule draw_figure1 as draw_certified with:
+    input:
+        certified=rules.tabulate.output.certified,
+        code=[str(FIGURE_CODE / "certified.py"), STYLE],
+    output:
+        png=drawn("certified", "certified accuracy"),
+        pdf=f"{RESULTS}/figures/certified.pdf",
+        numbers=f"{RESULTS}/figures/certified.csv",
+    log:
+        f"{RESULTS}/logs/draw_certified.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_certified.tsv"
+    params:
+        figure="certified",
+        tables=subpath(input.certified, parent=True),
+        folder=subpath(output.png, parent=True),
+        options=[],
+
+
+# One job for all runs, packed or not: it reads tables that all runs have joined, and starting Python takes longer than a sheet.
+use rule draw_figure1 as draw_sheets with:
+    input:
+        runs=rules.tabulate.output.runs,
+        history=rules.tabulate.output.history,
+        reliability=rules.tabulate.output.reliability,
+        code=[str(FIGURE_CODE / "sheets.py"), str(FIGURE_CODE / "reliability.py"), STYLE],
+    output:
+        [sheet(settings) for settings in RUNS],
+    log:
+        f"{RESULTS}/logs/draw_sheets.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_sheets.tsv"
+    params:
+        figure="sheets",
+        tables=subpath(input.runs, parent=True),
+        folder=lambda wildcards, output: Path(output[0]).parent.parent,
         options=[],
 
 
@@ -84,5 +142,5 @@ rule figures:
         folder=f"{RESULTS}/figures/",
         posthoc_lipschitz=CONFIG["figures"]["posthoc_lipschitz"],
     shell:
-        "for figure in figure1 figure2 figure3; do python -m lipscale draw $figure --tables {params.tables:q} "
-        "--folder {params.folder:q} --posthoc-lipschitz {params.posthoc_lipschitz:q}; done 2>&1 | tee {log:q}"
+        "python -m lipscale draw figure1 figure2 figure3 reliability certified sheets --tables {params.tables:q} "
+        "--folder {params.folder:q} --posthoc-lipschitz {params.posthoc_lipschitz:q} 2>&1 | tee {log:q}"

@@ -82,6 +82,12 @@ def short(value: float, _position: int | None = None) -> str:
     return f"{float(f'{value:.3g}'):g}"
 
 
+def setting(method: str, initial_lipschitz: float) -> str:
+    """What tells a setting from the others, for a title."""
+    names = {"list": f"LiST, $L_0 = {short(initial_lipschitz)}$", "fixed": f"fixed $L = {short(initial_lipschitz)}$"}
+    return names.get(method, "no constraint")
+
+
 def spread(table: pd.DataFrame, by: str | list[str], column: str, geometric: bool = False) -> pd.DataFrame:
     """Mean (geometric on request), smallest and largest value of a column over seeds, and their number, a row per group."""
     groups = table.assign(value=np.log(table[column]) if geometric else table[column]).groupby(by)["value"]
