@@ -80,14 +80,10 @@ class User:
     def __init__(self, folder: Path, conda_up: str) -> None:
         self.clone = clone(folder / "a clone")  # with a space in its path
         self.conda = folder / "conda"
-        self.activate = (
-            f'eval "$({shlex.quote(conda_up)} {self.conda})" && eval "$(conda shell.bash hook)"'  # as `conda init` has it
-        )
-        self.variables = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("CONDA", "PYTEST", "PYTHON", "VIRTUAL_ENV"))
-        }
+        hook = 'eval "$(conda shell.bash hook)"'  # what `conda init` adds to a user's .bashrc
+        self.activate = f'eval "$({shlex.quote(conda_up)} {self.conda})"; {hook}'
+        foreign = ("CONDA", "PYTEST", "PYTHON", "VIRTUAL_ENV")
+        self.variables = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         path = [entry for entry in os.environ["PATH"].split(os.pathsep) if Path(entry) != Path(sys.executable).parent]
         self.variables["PATH"] = os.pathsep.join(path)
         self.variables["PYTHONUSERBASE"] = str(packages_of_a_user(folder / "user"))
@@ -126,11 +122,13 @@ def user(tmp_path_factory):
     for name, config in {"digits": one_seed_of_the_digits(), "small": small}.items():
         (user.clone / f"{name}.yaml").write_text(yaml.safe_dump(config))
     launch = of_readme("snakemake --cores all --use-conda")
-    user.types(of_readme("conda env create"), f"{launch} --configfile digits.yaml")
-    user.types("conda activate lipscale", f"{launch} --configfile small.yaml -- audit")
-    yield user
-    for folder in (user.conda, user.clone / ".snakemake"):  # gigabytes, which pytest would keep
-        shutil.rmtree(folder)
+    try:
+        user.types(of_readme("conda env create"), f"{launch} --configfile digits.yaml")
+        user.types("conda activate lipscale", f"{launch} --configfile small.yaml -- audit")
+        yield user
+    finally:
+        for folder in (user.conda, user.clone / ".snakemake"):  # gigabytes, which pytest would keep
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
