@@ -16,7 +16,9 @@ from packaging.utils import canonicalize_name
 
 from conftest import ROOT, TINY, assert_same_tables, one_seed_of_the_digits
 
-pytestmark = pytest.mark.slow
+CONDA_UP = os.environ.get("LIPSCALE_CONDA_UP")
+reason = "LIPSCALE_CONDA_UP does not name a script that prints how to put a conda on the PATH"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CONDA_UP, reason=reason)]
 
 VERBS_OF = {
     "envs/compute.yaml": {"prepare", "train", "predict", "calibrate", "certify", "attack", "audit"},
@@ -77,11 +79,11 @@ def versions(environment: str) -> dict[str, str]:
 class User:
     """Somebody who has conda and a clone, and nothing of what this process has installed."""
 
-    def __init__(self, folder: Path, conda_up: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.clone = clone(folder / "a clone")  # with a space in its path
         self.conda = folder / "conda"
         hook = 'eval "$(conda shell.bash hook)"'  # what `conda init` adds to a user's .bashrc
-        self.activate = f'eval "$({shlex.quote(conda_up)} {self.conda})"; {hook}'
+        self.activate = f'eval "$({shlex.quote(CONDA_UP)} {self.conda})"; {hook}'
         foreign = ("CONDA", "PYTEST", "PYTHON", "VIRTUAL_ENV")
         self.variables = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         path = [entry for entry in os.environ["PATH"].split(os.pathsep) if Path(entry) != Path(sys.executable).parent]
@@ -113,10 +115,7 @@ class User:
 @pytest.fixture(scope="module")
 def user(tmp_path_factory):
     """Has followed the README with one seed of the digits, then audited a small experiment, so that every rule has run."""
-    conda_up = os.environ.get("LIPSCALE_CONDA_UP")
-    if not conda_up:
-        pytest.skip("LIPSCALE_CONDA_UP does not name a script that prints how to put a conda on the PATH")
-    user = User(tmp_path_factory.mktemp("conda"), conda_up)
+    user = User(tmp_path_factory.mktemp("conda"))
     runs = {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [1]}
     small = {**TINY, "runs": runs, "evaluation": {**TINY["evaluation"], "own_radius_images": 5}}
     for name, config in {"digits": one_seed_of_the_digits(), "small": small}.items():
