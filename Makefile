@@ -5,12 +5,13 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures test unlock format clean
+.PHONY: help figures test unlock format pins clean
 
 help:
 	@echo "make figures   the embedded default: Figures 1 to 3 of the digits experiment, in results/digits/figures"
 	@echo "make test      the tests"
-	@echo "make format    format and lint the Python sources"
+	@echo "make format    format and lint the sources and the workflow"
+	@echo "make pins      after requirements.lock has changed: copy its pins to the conda environments and pre-commit"
 	@echo "make unlock    after Snakemake was killed on another host: lets it start again; nothing is lost"
 	@echo "make clean     remove the environment; results stay"
 	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml)"
@@ -28,6 +29,11 @@ unlock: .venv/complete
 format: .venv/complete
 	ruff check --fix .
 	ruff format .
+	snakefmt Snakefile workflow
+	snakemake --lint
+
+pins: .venv/complete
+	python envs/pin.py
 
 clean:
 	rm -rf .venv

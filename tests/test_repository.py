@@ -1,4 +1,4 @@
-"""The repository itself: pins that agree, sources that are formatted."""
+"""The repository itself: versions that agree, sources that are formatted."""
 
 import re
 import subprocess
@@ -7,36 +7,99 @@ import tomllib
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from conftest import ROOT
 
-LOCK = dict(
-    re.match(r"([a-z0-9._-]+)==([^ ;]+)", line).groups()
-    for line in reversed((ROOT / "requirements.lock").read_text().splitlines())
-    if line and not line.startswith("#")
-)  # where a package has a pin for each version of Python, the first is that of Python 3.11
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text()
+PINS = [Requirement(line.split("#")[0]) for line in LOCK.splitlines() if not line.startswith("#")]
+ENVIRONMENTS = {path.name: path for path in (ROOT / "envs").glob("*.yaml")}
+LAUNCHER = ROOT / "environment.yml"
+RULES = [path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]]
 
 
-def pip_section(path: str) -> list[str]:
-    dependencies = yaml.safe_load((ROOT / path).read_text())["dependencies"]
-    return next(entry["pip"] for entry in dependencies if isinstance(entry, dict))
+def assert_succeeds(*arguments: str) -> None:
+    """Of python with these arguments, run in the repository."""
+    command = [sys.executable, *arguments]
+    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("path", ["environment.yml", "envs/compute.yaml", "envs/figures.yaml"])
-def test_conda_environments_pin_what_the_lock_pins(path):
-    for requirement in pip_section(path):
-        name, version = requirement.split("==")
-        assert LOCK[name] == version
+def requirements(path) -> list[Requirement]:
+    """The `pip:` section of a conda environment."""
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    return [Requirement(line) for entry in dependencies if isinstance(entry, dict) for line in entry["pip"]]
 
 
-def test_conda_environments_have_every_dependency():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {re.match(r"[a-z0-9-]+", requirement)[0] for requirement in project["dependencies"]}
-    pinned = {line.split("==")[0] for path in ("envs/compute.yaml", "envs/figures.yaml") for line in pip_section(path)}
-    assert pinned == needed
+def asked_for(path) -> set[str]:
+    """What a conda environment asks for itself, without what that needs."""
+    return set(re.findall(r"- ([a-z0-9-]+)==", path.read_text().split("# what these need")[0]))
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]])
-def test_python_is_formatted(arguments):
-    result = subprocess.run([sys.executable, "-m", "ruff", *arguments, str(ROOT)], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+def names(lines: list[str]) -> set[str]:
+    return {Requirement(line).name for line in lines}
+
+
+def test_the_lock_is_what_the_project_asks_for():
+    wanted = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    for requirement in map(Requirement, wanted):
+        versions = [next(iter(pin.specifier)).version for pin in PINS if pin.name == requirement.name]
+        assert versions, f"{requirement} is not in the lock"
+        assert all(version in requirement.specifier for version in versions), f"{requirement} has {versions} in the lock"
+
+
+def test_environments_and_hooks_pin_what_the_lock_pins():
+    assert_succeeds("envs/pin.py", "--check")
+
+
+@pytest.mark.parametrize("path", [LAUNCHER, *ENVIRONMENTS.values()], ids=lambda path: path.name)
+def test_environments_hold_exact_pins_from_the_lock_alone(path):
+    """No range, option or `-r file`, which Snakemake would lose as it moves environments; each version as in the lock."""
+    locked = {(pin.name, str(pin.specifier)) for pin in PINS}
+    assert {(requirement.name, str(requirement.specifier)) for requirement in requirements(path)} <= locked
+
+
+def test_environments_have_every_dependency():
+    assert set().union(*map(asked_for, ENVIRONMENTS.values())) == names(PROJECT["dependencies"])
+    workflow = names(PROJECT["optional-dependencies"]["workflow"])
+    checks, reports = {"jsonschema", "pyyaml"}, {"pygments"}  # that the Snakefile needs for the config, and snakemake --report
+    assert asked_for(LAUNCHER) == workflow | checks | reports
+
+
+def test_hooks_are_the_tools_of_the_test_extra():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    tools = {Requirement(line).name for hook in hooks for line in hook["additional_dependencies"][:1]}
+    assert tools == {"ruff", "snakefmt"}
+    assert tools <= names(PROJECT["optional-dependencies"]["test"])
+
+
+def test_one_version_of_python():
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert f"--python-version {oldest} " in LOCK
+    for path in (LAUNCHER, *ENVIRONMENTS.values()):
+        assert f"python ={oldest}" in yaml.safe_load(path.read_text())["dependencies"]
+
+
+def test_nothing_overrides_an_environment():
+    """Beside an environment, Snakemake would take NAME.*.pin.txt in its place, without its `pip:` section."""
+    assert {path.name for path in (ROOT / "envs").iterdir()} - {"__pycache__"} == {*ENVIRONMENTS, "pin.py"}
+
+
+def test_rules_run_in_an_environment():
+    """Each rule with a command names one; none runs in the process of Snakemake, or with its packages, as `script:` would."""
+    used = set()
+    for text in RULES:
+        assert not re.search(r"^\s+(run|script|notebook|wrapper|cwl|template_engine):", text, re.MULTILINE)
+        for block in re.split(r"\n(?=\S)", text):
+            environment = re.search(r'conda:\s+"../../envs/([^"]+)"', block)
+            assert not block.startswith("rule ") or bool(environment) == ("shell:" in block), block
+            used |= {environment[1]} if environment else set()
+    assert used == set(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize(
+    "command", ["ruff check .", "ruff format --check .", "snakefmt --check Snakefile workflow", "snakemake --lint"]
+)
+def test_sources_are_formatted(command):
+    assert_succeeds("-m", *command.split())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
@@ -30,6 +31,11 @@ except LipscaleError as error:
 # Snakemake formats the paths of conda environments, and a colon ends an entry of PYTHONPATH.
 if set("{}:") & set(str(workflow.basedir)):
     raise WorkflowError(f"the workflow lies in {workflow.basedir}; allowed: a folder without braces and colons in its path")
+
+# What users have installed for themselves (pip install --user) would come before the packages of a conda environment, and pip
+# would leave out of the environment what is there.
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    os.environ.update(PYTHONNOUSERSITE="1")
 
 PREFIX = shlex.quote(str(Path(workflow.basedir) / "workflow" / "prefix.sh"))
 shell.prefix(f"source {PREFIX}; ")
