@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lipscale import files, records
+from lipscale import files, provenance, records
 from lipscale.errors import LipscaleError
 from lipscale.figures.style import short
 from lipscale.seals import checked
@@ -38,10 +38,8 @@ def publish(results: Path, folder: Path, command: str) -> None:
     commits = runs["commit"].unique()
     if len(commits) != 1 or len(commits[0]) != 40:
         raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
-    provenance = files.read_json(results / "runs" / runs["run"][0] / "provenance.json")
+    origin = files.read_json(results / "runs" / runs["run"][0] / "provenance.json")
     jobs = [pd.read_csv(path, sep="\t")["s"].sum() for path in (results / "benchmarks").rglob("*.tsv")]
-    # figures may have been drawn again since
-    elapsed = (results / "tables" / "claims.csv").stat().st_mtime - (results / "data" / "manifest.json").stat().st_mtime
 
     audit = results / "tables" / "audit.csv"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,21 +51,21 @@ def publish(results: Path, folder: Path, command: str) -> None:
     with files.atomic(folder / "images.csv.gz") as temporary:
         images.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
     files.write_json(folder / records.NAME, records.measure(results))
-    machine = provenance["machine"]
+    machine = origin["machine"]
     trained = runs[runs["method"] == "list"]
     share = 100 * trained["feedback_seconds"] / trained["train_seconds"]
     audits = {name.removeprefix("audited_"): int(runs[name].sum()) for name in runs if name.startswith("audited_")}
     facts = {
         "command": f"`{command}`",
-        "commit": f"`{commits[0]}`",
-        "machine": f"{machine['cores']} cores ({machine['processor']}), {machine['system']}, device {provenance['device']}",
-        "time": f"{elapsed:.0f} s from the data to the last table; {sum(jobs):.0f} s summed over {len(jobs)} jobs",
+        "commit": f"`{commits[0]}` trained and attacked, `{provenance.commit()}` published",
+        "machine": f"{machine['cores']} cores ({machine['processor']}), {machine['system']}, device {origin['device']}",
+        "time": f"{sum(jobs):.0f} s, summed over {len(jobs)} jobs",
         "feedback": f"{share.mean():.1f} % of the time of LiST's training ({share.min():.1f} to {share.max():.1f} %)",
         "audit": f"certified images attacked all the same, all runs: {_listed(audits)}; none was broken",
         "certificates attacked": _audited(pd.read_csv(audit)) if audit.exists() else "not at their own radii",
         "data": f"`{json.dumps(files.read_json(results / 'data' / 'manifest.json')['source'])}`",
         "attack": f"{runs['attack'][0]}; {runs['evaluated_images'][0]} test images evaluated per run",
-        "versions": ", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in origin["versions"].items()),
     }
     lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
