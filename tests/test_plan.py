@@ -1,6 +1,7 @@
 """What an experiment will take: known answers from a small record, and records that do not fit."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -27,6 +28,12 @@ RECORD = {
     "data_bytes": 1000,
     "run_bytes": 500.0,
 }
+
+
+def written(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, RECORD)
+    return path
 
 
 @pytest.mark.parametrize("pack", [True, False])
@@ -60,7 +67,7 @@ def test_jobs_that_share_a_gpu_share_its_hours():
 def test_record_of_other_costs_is_refused(tmp_path, section, key, value):
     config = configs.check({**TINY, section: TINY[section] | {key: value}})
     with pytest.raises(LipscaleError, match=r"no measured record fits tiny .*/record.json has another (network|device)"):
-        fitting(config, [(tmp_path / "record.json", RECORD)])
+        fitting(config, [written(tmp_path / "record.json")])
 
 
 def test_too_little_time_and_memory_is_said(tmp_path):
@@ -82,8 +89,7 @@ def test_verb(tmp_path):
     assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
     assert "no measured record fits tiny (there is none)" in nothing.stderr
 
-    (tmp_path / "published" / "small").mkdir(parents=True)
-    files.write_json(tmp_path / "published" / "small" / records.NAME, RECORD)
+    written(tmp_path / "published" / "small" / records.NAME)
     said = lipscale(*arguments, "--config", "runs={seeds: [4]}", "experiment=another").stdout
     assert "another: 5 runs of 6 epochs (2 list, 2 fixed, 1 unconstrained)" in said
     assert f"as measured in {tmp_path / 'published' / 'small' / 'record.json'}: 3 runs of 3 epochs" in said
@@ -93,13 +99,13 @@ def test_verb(tmp_path):
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
 
 
-def test_damaged_record_is_named(tmp_path):
-    path = tmp_path / "published" / "small" / records.NAME
-    path.parent.mkdir(parents=True)
-    path.write_text('{"like": ')
-    with pytest.raises(LipscaleError, match=r"record\.json is not a record"):
-        list(records.found(tmp_path))
-    (tmp_path / "half" / "tables").mkdir(parents=True)
-    (tmp_path / "half" / "tables" / "runs.csv").write_text("run\nlist-1-seed0\n")
-    with pytest.raises(LipscaleError, match="half does not say what it has cost"):
-        list(records.found(tmp_path))
+def test_damaged_records_are_named_and_passed_over(tmp_path):
+    damaged = written(tmp_path / "published" / "damaged" / records.NAME)
+    damaged.write_text('{"like": ')
+    half = tmp_path / "half" / "tables" / "runs.csv"
+    half.parent.mkdir(parents=True)
+    half.write_text("run\nlist-1-seed0\n")
+    with pytest.raises(LipscaleError, match=r"half does not say what it has cost .*damaged/record\.json is not a record"):
+        fitting(CONFIG, records.find(tmp_path))
+    good = written(tmp_path / "published" / "good" / records.NAME)
+    assert fitting(CONFIG, records.find(tmp_path)) == (good, RECORD)

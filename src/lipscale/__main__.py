@@ -184,7 +184,7 @@ def plan(options: argparse.Namespace) -> None:
     from lipscale.plan import fitting, plan, text
 
     checked = config.check(config.overridden(files.read_yaml(options.configfile), options.config))
-    path, record = fitting(checked, list(records.found(options.results)))
+    path, record = fitting(checked, records.find(options.results))
     print(text(checked, path, record, plan(checked, record)))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lipscale import config as configs
+from lipscale import records
 from lipscale.errors import LipscaleError
 from lipscale.records import EACH_RUN, likeness
 
@@ -39,18 +40,23 @@ class Plan:
         return sum(stage.total for stage in self.stages.values())
 
 
-def fitting(config: Mapping, records: Sequence[tuple[Path, Mapping]]) -> tuple[Path, Mapping]:
+def fitting(config: Mapping, paths: Sequence[Path]) -> tuple[Path, dict]:
     """The first record of runs that cost the same an epoch and an image, with its path.
 
     Args:
         config: a checked config.
-        records: as `records.found` yields them.
+        paths: of records, as `records.find` lists them; those that cannot be read are passed over.
 
     Raises:
         LipscaleError: there is none; says what they lack and how to make one.
     """
     wanted, reasons = likeness(next(configs.runs(config))), []
-    for path, record in records:
+    for path in paths:
+        try:
+            record = records.read(path)
+        except LipscaleError as error:
+            reasons.append(str(error))
+            continue
         differing = [key for key, value in wanted.items() if record["like"].get(key) != value]
         if not differing:
             return path, record
@@ -112,10 +118,11 @@ def text(config: Mapping, path: Path, record: Mapping, foretold: Plan) -> str:
             hints.append(f"warning: a job of {name} will take longer than compute.{name}_runtime, {time}")
         if stage.mem_mb is not None and stage.mem_mb > compute["mem_mb"]:
             hints.append(f"warning: a job of {name} will need more memory than compute.mem_mb, {memory[1]}")
-    fit = {stage: int(ALLOCATION * foretold.stages[stage].jobs / foretold.stages[stage].total) for stage in ("train", "attack")}
+    stages = {name: foretold.stages[name] for name in ("train", "attack")}
+    fit = {name: min(stage.jobs, int(ALLOCATION * stage.jobs / stage.total)) for name, stage in stages.items()}
     if max(fit.values()) > 1:
-        groups = " ".join(f"{stage}={max(1, count)}" for stage, count in fit.items())
-        hints.append(f"on SLURM, --group-components {groups} evaluate=20 fills allocations of about an hour")
+        groups = " ".join(f"{name}={max(1, count)}" for name, count in fit.items())
+        hints.append(f"on SLURM, --group-components {groups} evaluate=20 makes allocations of up to an hour")
     hours = {"hours": foretold.seconds, "of them attacks": foretold.stages["attack"].total, "GPU hours": foretold.gpu_seconds}
     return "\n".join(
         [

@@ -1,7 +1,7 @@
 """What an experiment has cost, from the benchmark files that Snakemake wrote beside its results: seconds, memory, bytes."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from lipscale import files
@@ -94,19 +94,24 @@ def likeness(settings: Mapping) -> dict:
     return like | {key: settings["feedback"][key] for key in ("rehearsals", "updates_per_epoch")}
 
 
-def found(folder: Path) -> Iterator[tuple[Path, dict]]:
-    """The records below a folder of results, with the paths that they come from: its own experiments first, then published."""
-    for path in sorted(folder.glob("*/tables/runs.csv")):
-        yield path.parents[1], measure(path.parents[1])
-    for path in sorted(folder.glob(f"published/*/{NAME}")):
-        try:
-            record = files.read_json(path)
-            missing = [key for key in KEYS if key not in record]
-        except (OSError, ValueError, TypeError):
-            missing = KEYS
-        if missing:
-            raise LipscaleError(f"{path} is not a record of what an experiment has cost; remove it")
-        yield path, record
+def find(folder: Path) -> list[Path]:
+    """Where records may be read from below a folder of results: its own experiments first, then published ones."""
+    own = [path.parents[1] for path in sorted(folder.glob("*/tables/runs.csv"))]
+    return own + sorted(folder.glob(f"published/*/{NAME}"))
+
+
+def read(path: Path) -> dict:
+    """The record of an experiment, by the path of its results or of its published record. Raises LipscaleError: it has none."""
+    if path.is_dir():
+        return measure(path)
+    try:
+        record = files.read_json(path)
+        missing = [key for key in KEYS if key not in record]
+    except (OSError, ValueError, TypeError):
+        missing = KEYS
+    if missing:
+        raise LipscaleError(f"{path} is not a record of what an experiment has cost; remove it")
+    return record
 
 
 def _jobs(path: Path) -> list[dict[str, float]]:
