@@ -136,6 +136,12 @@ def test_saved_network_is_read_back(tmp_path):
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
+def test_saved_network_can_be_read_by_whoever_may_read_other_files(tmp_path):
+    (tmp_path / "other").touch()
+    export.save(export.export(make("mlp"), SHAPE), tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_unknown_layer_is_an_error_that_names_it():
     with pytest.raises(LipscaleError, match="layer 1 is 'attention'"):
         export.PlainNetwork([{"layer": "centre", "channels": 1}, {"layer": "attention"}], 1.0, SHAPE)

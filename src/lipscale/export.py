@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import nn
 
 from lipscale.errors import LipscaleError
@@ -150,7 +150,8 @@ def _specification(network: nn.Sequential, where: str = "") -> list[dict]:
 def save(network: PlainNetwork, path: str | Path) -> None:
     description = {"specification": network.specification, "lipschitz": network.lipschitz, "image_shape": network.image_shape}
     with atomic(path) as temporary:  # one key, as safetensors writes several in random order
-        save_file(network.state_dict(), temporary, {"network": json.dumps(description)})
+        # not by save_file, which would let nobody but the owner read the file
+        temporary.write_bytes(serialized(network.state_dict(), {"network": json.dumps(description)}))
 
 
 def load(path: str | Path, device: str = "cpu") -> PlainNetwork:

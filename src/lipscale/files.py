@@ -5,7 +5,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -64,14 +63,10 @@ def _synchronise(path: Path) -> None:
 
 
 def _system_error(error: BaseException | None) -> int | None:
-    """The number of the system's error that is behind another one: safetensors, written in Rust, has it in its message, and
-    matplotlib stumbles over a second error while it handles the first.
-    """
+    """The number of the system's error behind another one: matplotlib stumbles over a second while it handles the first."""
     while error is not None:
         if isinstance(error, OSError):
             return error.errno
-        if found := re.search(r"\(os error (\d+)\)", str(error)):
-            return int(found[1])
         error = error.__context__
     return None
 
