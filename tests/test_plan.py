@@ -17,7 +17,7 @@ RECORD = {
     "experiment": "small",
     "commit": "0" * 40,
     "machine": {"system": "Linux", "processor": "x86_64", "cores": 2},
-    "like": records.likeness(next(configs.runs(CONFIG))),
+    "like": records.likeness(next(configs.runs(CONFIG)), [1, 8, 8]),
     "epochs": 3,
     "attacks": 30,
     "images": {"train": 1197, "validation": 300, "test": 300},
@@ -43,7 +43,7 @@ def test_known_answer(pack):
     train, attack = foretold.stages["train"], foretold.stages["attack"]
     jobs = 5 if pack else 10
     assert (train.jobs, attack.jobs) == (jobs, jobs)
-    # twice the epochs; the unconstrained network as dear as the dearest
+    # twice the steps; the unconstrained network as dear as the dearest
     assert train.total == pytest.approx(5 * jobs + 2 * (4 * 12 + 4 * 8 + 2 * 12))
     assert attack.total == pytest.approx(4 * jobs + 2 * (4 * 3 + 4 * 5 + 2 * 9))  # twice the images
     assert train.longest == pytest.approx(5 + (2 if pack else 1) * 2 * 12)
@@ -54,19 +54,32 @@ def test_known_answer(pack):
 
 def test_fewer_training_images_cost_less():
     config = configs.check({**TINY, "dataset": TINY["dataset"] | {"validation_images": 600, "test_images": 599}})
-    assert plan(config, RECORD).stages["train"].total == pytest.approx(5 * 5 + 2 * 598 / 1197 * (4 * 12 + 4 * 8 + 2 * 12))
+    assert plan(config, RECORD).stages["train"].total == pytest.approx(5 * 5 + 2 * 5 / 10 * (4 * 12 + 4 * 8 + 2 * 12))
 
 
-def test_jobs_that_share_a_gpu_share_its_hours():
-    config = configs.check({**TINY, "compute": {"device": "cuda", "jobs_per_gpu": 2}})
+def test_more_images_than_there_are_cannot_be_set_aside():
+    config = configs.check({**TINY, "dataset": TINY["dataset"] | {"validation_images": 1600}})
+    with pytest.raises(LipscaleError, match="leaves -103 images"):
+        plan(config, RECORD)
+
+
+def test_rehearsals_are_not_multiplied_by_epochs():
+    """3 epochs are 30 steps, 6 are 60, and the two rehearsals of LiST alone another 128 in both."""
+    config = configs.check({**TINY, "feedback": {"rehearsals": 2}})
     foretold = plan(config, RECORD)
-    assert foretold.gpu_seconds == pytest.approx((foretold.stages["train"].total + foretold.stages["attack"].total) / 2)
+    assert foretold.stages["train"].total == pytest.approx(5 * 5 + 4 * 12 * 188 / 158 + 2 * 4 * 8 + 2 * 16)
+
+
+def test_jobs_on_a_gpu_count_as_gpu_hours():
+    config = configs.check({**TINY, "compute": {"device": "cuda"}})
+    foretold = plan(config, RECORD)
+    assert foretold.gpu_seconds == foretold.stages["train"].total + foretold.stages["attack"].total
 
 
 @pytest.mark.parametrize(("section", "key", "value"), [("network", "widths", [32]), ("compute", "device", "cuda")])
 def test_record_of_other_costs_is_refused(tmp_path, section, key, value):
     config = configs.check({**TINY, section: TINY[section] | {key: value}})
-    with pytest.raises(LipscaleError, match=r"no measured record fits tiny .*/record.json has another (network|device)"):
+    with pytest.raises(LipscaleError, match=r"no measured record fits tiny .*/record\.json has another (network|device)"):
         fitting(config, [written(tmp_path / "record.json")])
 
 

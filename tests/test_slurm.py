@@ -116,13 +116,13 @@ def test_job_out_of_memory_gets_more(train_one):
     """PyTorch alone takes more than 300 MB."""
     workflow = train_one(2, mem_mb=300, train_runtime=5)
     said = workflow.said()
-    *failed, last = workflow.jobs()
-    assert failed
-    assert last["State"] == "COMPLETED"
-    for attempt, job in enumerate([*failed, last], start=1):
+    jobs = workflow.jobs()
+    assert jobs[0]["State"] in ("OUT_OF_MEMORY", "FAILED")  # the latter where SLURM watches the memory without cgroups
+    assert "memory limit" in said or "out-of-memory" in said.lower()  # SLURM's words, in the log that is shown
+    assert jobs[-1]["State"] == "COMPLETED"
+    for attempt, job in enumerate(jobs, start=1):
         assert f"mem={300 * attempt}M" in job["AllocTRES"]
         assert job["Timelimit"] == f"00:{5 * attempt:02}:00"
-    assert "memory" in said  # SLURM's word for what happened
 
 
 def test_job_that_fails_is_named(train_one):
@@ -144,30 +144,29 @@ def test_job_out_of_time_gets_more(train_one):
     with locks.writing("train", [workflow.folder / RUN]):  # for which the job waits longer than it may
         workflow.wait_for("TIMEOUT")
     assert "DUE TO TIME LIMIT" in workflow.said()
-    assert [(job["State"], job["Timelimit"]) for job in workflow.jobs()] == [("TIMEOUT", "00:01:00"), ("COMPLETED", "00:02:00")]
+    jobs = workflow.jobs()
+    assert (jobs[0]["State"], jobs[-1]["State"]) == ("TIMEOUT", "COMPLETED")
+    assert [job["Timelimit"] for job in jobs] == [f"00:{attempt + 1:02}:00" for attempt in range(len(jobs))]
 
 
 def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(slurm, local_digits, tmp_path):
     """All trainings share an allocation of two cores, all attacks another one."""
     config = one_seed_of_the_digits()
-    shared = ["--cores", 2, "--group-components", "train=13", "attack=13", "evaluate=13"]
+    shared = ["--cores", 2, "--group-components", "train=13", "attack=13"]
     workflow = Workflow(slurm, tmp_path, config, *shared)
     workflow.wait_for("RUNNING", "attack")
     os.killpg(workflow.process.pid, signal.SIGKILL)
     workflow.process.wait()
-    first, results = workflow.jobs(), tmp_path / "results" / "digits"
+    results = tmp_path / "results" / "digits"
     models = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/model.safetensors")}
     assert len(models) == 13
 
     workflow = Workflow(slurm, tmp_path, config, *shared)
     workflow.said()
     assert {path: path.stat().st_mtime_ns for path in models} == models
-    stages = [
-        [name for name in ("prepare", "train", "evaluate", "attack", "figures") if name in job["Comment"]] for job in first
-    ]
-    assert stages == [["prepare"], ["train"], ["evaluate"], ["attack"]]
-    assert not any("train" in job["Comment"] for job in workflow.jobs()[len(first) :])
-    training = first[1]
-    assert (training["Partition"], training["Timelimit"]) == ("cpu", "01:10:00")  # seven times two trainings of 10 minutes
-    assert {"cpu=2", "mem=3000M"} <= set(training["AllocTRES"].split(","))
+    jobs = workflow.jobs()
+    rules = [re.match("rule_([a-z]+)", job["Comment"])[1] for job in jobs]
+    assert rules == ["prepare", "train", "predict", "evaluate", "attack", "attack", "figures"]
+    assert (jobs[1]["Partition"], jobs[1]["Timelimit"]) == ("cpu", "01:10:00")  # seven times two trainings of 10 minutes
+    assert {"cpu=2", "mem=3000M"} <= set(jobs[1]["AllocTRES"].split(","))
     assert_same_tables(results, local_digits)

@@ -131,6 +131,14 @@ def check_image_side(network: Mapping, side: int) -> None:
         )
 
 
+def image_shape(dataset: Mapping) -> list[int]:
+    """Channels, height and width that the section `dataset`, checked, gives to images."""
+    if dataset["name"] == "imagefolder":
+        return [dataset["channels"], dataset["image_size"], dataset["image_size"]]
+    side = IMAGE_SIDE[dataset["name"]]
+    return [1 if dataset["name"] == "digits" else 3, side, side]
+
+
 def setting_name(method: str, lipschitz: float | None) -> str:
     """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-10`, `unconstrained`."""
     return method if lipschitz is None else f"{method}-{lipschitz:g}"
@@ -303,7 +311,7 @@ def _check_network(network: dict, dataset: dict) -> None:
         return
     for key, default in CONVNETS[network.pop("size", "medium")].items():
         network.setdefault(key, default)
-    check_image_side(network, dataset.get("image_size") or IMAGE_SIDE[dataset["name"]])
+    check_image_side(network, image_shape(dataset)[1])
 
 
 def _check_feedback(feedback: Mapping, starts: Iterable[float]) -> None:

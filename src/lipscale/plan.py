@@ -1,5 +1,6 @@
 """Before anything is submitted: the jobs, hours and gigabytes that an experiment will take, foretold from a measured record."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,6 @@ from lipscale import config as configs
 from lipscale import records
 from lipscale.errors import LipscaleError
 from lipscale.records import EACH_RUN, likeness
-
-ALLOCATION = 3600  # seconds for which waiting in a queue is worth it
 
 
 @dataclass
@@ -27,7 +26,7 @@ class Stage:
 @dataclass
 class Plan:
     stages: dict[str, Stage]
-    gpu_seconds: float
+    gpu_seconds: float  # of training and attacks, if each job has a GPU to itself
     data_bytes: float  # on disk, in the end
 
     @property
@@ -50,7 +49,8 @@ def fitting(config: Mapping, paths: Sequence[Path]) -> tuple[Path, dict]:
     Raises:
         LipscaleError: there is none; says what they lack and how to make one.
     """
-    wanted, reasons = likeness(next(configs.runs(config))), []
+    wanted = likeness(next(configs.runs(config)), configs.image_shape(config["dataset"]))
+    reasons = []
     for path in paths:
         try:
             record = records.read(path)
@@ -71,28 +71,40 @@ def fitting(config: Mapping, paths: Sequence[Path]) -> tuple[Path, dict]:
 def plan(config: Mapping, record: Mapping) -> Plan:
     """What an experiment will take, if its costs are those of a record that fits it.
 
-    Training is taken to be proportional to epochs times training images, attacks to attacked images times epsilons, the rest to
-    the number of runs. A method that the record lacks is taken to cost as much as the record's dearest.
+    Training is taken to be proportional to steps, attacks to attacked images times epsilons, the rest to the number of runs. A
+    method that the record lacks is taken to cost as much as the record's dearest.
 
     Args:
         config: a checked config.
         record: of `records.measure`.
+
+    Raises:
+        LipscaleError: the record's data have fewer images than the config sets aside.
     """
     runs = list(configs.runs(config))
     dataset, compute, evaluation = config["dataset"], config["compute"], config["evaluation"]
     counts = record["images"]
     split = counts["train"] + counts["validation"] - dataset["validation_images"]
     images = split + (counts["test"] - dataset["test_images"] if "test_images" in dataset else 0)
-    attacks = min(evaluation["attack_images"], counts["test"]) * len(evaluation["epsilons"])
-    factors = {
-        "train": config["training"]["epochs"] / record["epochs"] * images / counts["train"],
-        "attack": attacks / record["attacks"],
-    }
+    if images < 1:
+        raise LipscaleError(f"config: dataset leaves {images} images for training; allowed: smaller splits")
+    attacks = min(evaluation["attack_images"], dataset.get("test_images", counts["test"])) * len(evaluation["epsilons"])
+
+    def steps(method: str, epochs: int, images: int) -> int:
+        rehearsed = 64 * config["feedback"]["rehearsals"] if method == "list" else 0
+        return rehearsed + epochs * math.ceil(images / config["training"]["batch_size"])
+
+    def factor(stage: str, method: str) -> float:
+        if stage == "attack":
+            return attacks / record["attacks"]
+        measured = steps(method, record["epochs"], counts["train"])
+        return steps(method, config["training"]["epochs"], images) / measured
+
     seeds = len(config["runs"]["seeds"]) if compute["pack"] else 1  # runs of a job
     stages = {}
-    for stage, factor in factors.items():
+    for stage in ("train", "attack"):
         measured = record[stage]
-        each = {method: factor * sum(seconds) / len(seconds) for method, seconds in measured["seconds"].items()}
+        each = {method: factor(stage, method) * sum(seconds) / len(seconds) for method, seconds in measured["seconds"].items()}
         work = [measured["start_seconds"] + seeds * each.get(run["method"], max(each.values())) for run in runs[::seeds]]
         asked = 60 * compute[f"{stage}_runtime"]
         stages[stage] = Stage(len(work), max(work), sum(work), asked, measured["mem_mb"])
@@ -100,7 +112,7 @@ def plan(config: Mapping, record: Mapping) -> Plan:
     jobs = len(EACH_RUN) * (1 if compute["pack"] else len(runs))
     stages["evaluate"] = Stage(jobs, light / jobs, light)
     stages["data, tables, figures"] = Stage(record["once"]["jobs"], record["once"]["seconds"], record["once"]["seconds"])
-    gpu = sum(stages[stage].total for stage in factors) / compute["jobs_per_gpu"] if compute["device"] == "cuda" else 0.0
+    gpu = stages["train"].total + stages["attack"].total if compute["device"] == "cuda" else 0.0
     return Plan(stages, gpu, record["data_bytes"] + record["run_bytes"] * len(runs))
 
 
@@ -118,18 +130,22 @@ def text(config: Mapping, path: Path, record: Mapping, foretold: Plan) -> str:
             hints.append(f"warning: a job of {name} will take longer than compute.{name}_runtime, {time}")
         if stage.mem_mb is not None and stage.mem_mb > compute["mem_mb"]:
             hints.append(f"warning: a job of {name} will need more memory than compute.mem_mb, {memory[1]}")
-    stages = {name: foretold.stages[name] for name in ("train", "attack")}
-    fit = {name: min(stage.jobs, int(ALLOCATION * stage.jobs / stage.total)) for name, stage in stages.items()}
+    fit = {name: _fitting_an_hour(foretold.stages[name]) for name in ("train", "attack")}
     if max(fit.values()) > 1:
-        groups = " ".join(f"{name}={max(1, count)}" for name, count in fit.items())
-        hints.append(f"on SLURM, --group-components {groups} evaluate=20 makes allocations of up to an hour")
+        asked = max(count * foretold.stages[name].asked for name, count in fit.items())
+        groups = " ".join(f"{name}={count}" for name, count in fit.items())
+        hints.append(
+            f"on SLURM, --group-components {groups} makes allocations that take up to an hour, and ask for up to "
+            f"{_time(asked)}, less where jobs run side by side"
+        )
     hours = {"hours": foretold.seconds, "of them attacks": foretold.stages["attack"].total, "GPU hours": foretold.gpu_seconds}
     return "\n".join(
         [
             f"{config['experiment']}: {methods.total()} runs of {config['training']['epochs']} epochs "
             f"({', '.join(f'{count} {name}' for name, count in methods.items())})",
             f"as measured in {path}: {measured} runs of {record['epochs']} epochs, commit {record['commit'][:12]}, "
-            f"{machine['cores']} cores ({machine['processor']}), device {record['like']['device']}",
+            f"{machine['cores']} cores ({machine['processor']}), device {record['like']['device']}, "
+            f"{record['images']['train']} training images",
             "",
             *(f"{row[0]:24}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows),
             "",
@@ -138,6 +154,11 @@ def text(config: Mapping, path: Path, record: Mapping, foretold: Plan) -> str:
             *hints,
         ]
     )
+
+
+def _fitting_an_hour(stage: Stage) -> int:
+    """How many jobs of a stage, one after the other, take an hour; one at least."""
+    return max(1, min(stage.jobs, int(3600 * stage.jobs / stage.total)))
 
 
 def _time(seconds: float) -> str:

@@ -8,21 +8,12 @@ from lipscale import files
 from lipscale.errors import LipscaleError
 
 NAME = "record.json"  # of a record in a folder of published results
-KEYS = (
-    "like",
-    "machine",
-    "commit",
-    "epochs",
-    "attacks",
-    "images",
-    "train",
-    "attack",
-    "run_seconds",
-    "once",
-    "data_bytes",
-    "run_bytes",
-)
+KEYS = {
+    "commit": str, "machine": dict, "like": dict, "epochs": int, "attacks": int, "images": dict, "train": dict, "attack": dict,
+    "run_seconds": float, "once": dict, "data_bytes": int, "run_bytes": float,
+}  # fmt: skip
 EACH_RUN = ("predict", "calibrate", "certify")  # stages whose time goes with the number of runs
+ON_DEMAND = ("tabulate_audits", "figures")  # rules that are no part of an experiment
 
 
 def measure(results: Path) -> dict:
@@ -52,7 +43,8 @@ def _measure(results: Path) -> dict:
     settings = [files.read_yaml(folder / "config.yaml") for folder in folders]
     provenance = [files.read_json(folder / "provenance.json") for folder in folders]
     attacks = [files.read_json(folder / "attack.json") for folder in folders]
-    counts = files.read_json(results / "data" / "manifest.json")["counts"]
+    manifest = files.read_json(results / "data" / "manifest.json")
+    counts = manifest["counts"]
     benchmarks = results / "benchmarks"
     worked = {
         "train": [file["seconds"] for file in provenance],
@@ -62,7 +54,7 @@ def _measure(results: Path) -> dict:
         "experiment": results.name,
         "commit": provenance[0]["commit"],
         "machine": provenance[0]["machine"],
-        "like": likeness(settings[0]),
+        "like": likeness(settings[0], manifest["image_shape"]),
         "epochs": settings[0]["training"]["epochs"],
         "attacks": min(attacks[0]["images"], counts["test"]["images"]) * len(attacks[0]["epsilons"]),
         "images": {split: count["images"] for split, count in counts.items()},
@@ -80,18 +72,24 @@ def _measure(results: Path) -> dict:
         }
     light = [job["s"] for stage in EACH_RUN for path in (benchmarks / stage).glob("*.tsv") for job in _jobs(path)]
     record["run_seconds"] = sum(light) / len(folders)
-    once = [job["s"] for path in benchmarks.glob("*.tsv") for job in _jobs(path)]
+    once = [job["s"] for path in benchmarks.glob("*.tsv") if path.stem not in ON_DEMAND for job in _jobs(path)]
     record["once"] = {"jobs": len(once), "seconds": sum(once)}
     record["data_bytes"] = _size(results / "data")
     record["run_bytes"] = sum(map(_size, folders)) / len(folders)
     return record
 
 
-def likeness(settings: Mapping) -> dict:
-    """What two runs must have in common for the cost of an epoch and of an attacked image to be the same."""
+def likeness(settings: Mapping, image_shape: list[int]) -> dict:
+    """What two runs must have in common for the cost of a step and of an attacked image to be the same.
+
+    Args:
+        settings: of a run, as `config.runs` yields them.
+        image_shape: channels, height, width.
+    """
     like = {key: settings[key] for key in ("dataset", "network", "device", "threads", "precision", "compile")}
     like |= {key: settings["training"][key] for key in ("batch_size", "augmentation")}
-    return like | {key: settings["feedback"][key] for key in ("rehearsals", "updates_per_epoch")}
+    like |= {key: settings["feedback"][key] for key in ("rehearsals", "updates_per_epoch")}
+    return like | {"image_shape": image_shape}
 
 
 def find(folder: Path) -> list[Path]:
@@ -106,10 +104,10 @@ def read(path: Path) -> dict:
         return measure(path)
     try:
         record = files.read_json(path)
-        missing = [key for key in KEYS if key not in record]
-    except (OSError, ValueError, TypeError):
-        missing = KEYS
-    if missing:
+        whole = all(isinstance(record.get(key), kind) for key, kind in KEYS.items())
+    except (OSError, ValueError, AttributeError):
+        whole = False
+    if not whole:
         raise LipscaleError(f"{path} is not a record of what an experiment has cost; remove it")
     return record
 

@@ -1,7 +1,6 @@
 """The checked config, and what all rules share."""
 
 import json
-import math
 import os
 import shlex
 import sys
@@ -56,7 +55,7 @@ CERTIFIED_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if se
 EVALUATION = CONFIG["evaluation"]
 COMPUTE = CONFIG["compute"]
 GPU = "gpu:1" if COMPUTE["device"] == "cuda" else ""  # for SLURM
-GPU_SHARE = math.ceil(100 / COMPUTE["jobs_per_gpu"]) if GPU else 0  # in percent
+GPU_SHARE = 100 // COMPUTE["jobs_per_gpu"] if GPU else 0  # in percent
 CODE = Path(workflow.basedir) / "src" / "lipscale"
 FIGURE_CODE = CODE / "figures"
 STYLE = str(FIGURE_CODE / "style.py")
@@ -99,9 +98,14 @@ def asked_for(wildcards):
     return json.dumps({key: CONFIG[key] for key in keys} | {"compute": compute})
 
 
-def more_each_attempt(amount):
-    """A resource that is doubled, tripled and so on where a job is tried again, since it may have failed for the lack of it."""
-    return lambda wildcards, attempt: amount * attempt
+def more_memory(mem_mb):
+    """Twice, three times and so on as much where a job is tried again, since it may have failed for the lack of it."""
+    return lambda wildcards, attempt: attempt * mem_mb
+
+
+def more_time(minutes):
+    """The same for time, up to a day, which many clusters allow and no more."""
+    return lambda wildcards, attempt: max(minutes, min(attempt * minutes, 24 * 60))
 
 
 def settings_of(wildcards):

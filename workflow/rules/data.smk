@@ -12,8 +12,8 @@ rule prepare_data:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(4000),
-        runtime=more_each_attempt(30),
+        mem_mb=more_memory(4000),
+        runtime=more_time(30),
     params:
         settings=dataset_settings,
         folder=subpath(output.manifest, parent=True),

@@ -13,8 +13,8 @@ rule predict:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
-        runtime=more_each_attempt(30),
+        mem_mb=more_memory(COMPUTE["mem_mb"]),
+        runtime=more_time(30),
         gres=GPU,
         gpu_share=GPU_SHARE,
     params:
@@ -41,8 +41,8 @@ rule calibrate:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
-        runtime=more_each_attempt(30),
+        mem_mb=more_memory(2000),
+        runtime=more_time(30),
     params:
         runs=folders,
     shell:
@@ -64,8 +64,8 @@ rule certify:
         "../../envs/compute.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
-        runtime=more_each_attempt(30),
+        mem_mb=more_memory(2000),
+        runtime=more_time(30),
     params:
         runs=folders,
     shell:
@@ -90,8 +90,8 @@ rule attack:
         "../../envs/compute.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
-        runtime=more_each_attempt(COMPUTE["attack_runtime"]),
+        mem_mb=more_memory(COMPUTE["mem_mb"]),
+        runtime=more_time(COMPUTE["attack_runtime"]),
         gres=GPU,
         gpu_share=GPU_SHARE,
     params:
@@ -129,8 +129,8 @@ rule audit_certificates:
         "../../envs/compute.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
-        runtime=more_each_attempt(COMPUTE["attack_runtime"]),
+        mem_mb=more_memory(COMPUTE["mem_mb"]),
+        runtime=more_time(COMPUTE["attack_runtime"]),
         gres=GPU,
         gpu_share=GPU_SHARE,
     params:
@@ -160,8 +160,8 @@ rule tabulate_audits:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(1000),
-        runtime=more_each_attempt(10),
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
     params:
         tables=subpath(output.table, parent=True),
         runs=CERTIFIED_FOLDERS,
@@ -206,8 +206,8 @@ rule tabulate:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(2000),
-        runtime=more_each_attempt(10),
+        mem_mb=more_memory(2000),
+        runtime=more_time(10),
     params:
         config=asked_for,
         data=subpath(input.manifest, parent=True),
@@ -235,8 +235,8 @@ rule judge:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(1000),
-        runtime=more_each_attempt(10),
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
     params:
         tables=subpath(input.runs, parent=True),
         epsilon=min(EVALUATION["epsilons"]),

@@ -16,8 +16,8 @@ rule draw_figure1:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(1000),
-        runtime=more_each_attempt(10),
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
     params:
         figure="figure1",
         tables=subpath(input.runs, parent=True),
@@ -135,8 +135,8 @@ rule figures:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(1000),
-        runtime=more_each_attempt(10),
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
     params:
         tables=f"{RESULTS}/tables/",
         folder=f"{RESULTS}/figures/",

@@ -13,8 +13,8 @@ rule page_runs:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=more_each_attempt(1000),
-        runtime=more_each_attempt(10),
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
     params:
         page="runs",
         tables=subpath(input.runs, parent=True),

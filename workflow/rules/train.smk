@@ -18,8 +18,8 @@ rule train_list:
         "../../envs/compute.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=more_each_attempt(COMPUTE["mem_mb"]),
-        runtime=more_each_attempt(COMPUTE["train_runtime"]),
+        mem_mb=more_memory(COMPUTE["mem_mb"]),
+        runtime=more_time(COMPUTE["train_runtime"]),
         gres=GPU,
         gpu_share=GPU_SHARE,
     params:
