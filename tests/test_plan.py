@@ -19,10 +19,15 @@ RECORD = {
     "machine": {"system": "Linux", "processor": "x86_64", "cores": 2},
     "like": records.likeness(next(configs.runs(CONFIG)), [1, 8, 8]),
     "epochs": 3,
-    "attacks": 30,
     "images": {"train": 1197, "validation": 300, "test": 300},
     "train": {"seconds": {"list": [10.0, 14.0], "fixed": [8.0]}, "start_seconds": 5.0, "mem_mb": 900.0},
-    "attack": {"seconds": {"list": [3.0], "fixed": [5.0], "unconstrained": [9.0]}, "start_seconds": 4.0, "mem_mb": 700.0},
+    "attack": {
+        "batch_seconds": 2.0,
+        "image_seconds": 0.1,
+        "attacked": {"list": [0.4, 0.6], "fixed": [0.25], "unconstrained": [1.0]},
+        "start_seconds": 4.0,
+        "mem_mb": 700.0,
+    },
     "run_seconds": 2.0,
     "once": {"jobs": 6, "seconds": 30.0},
     "data_bytes": 1000,
@@ -45,7 +50,7 @@ def test_known_answer(pack):
     assert (train.jobs, attack.jobs) == (jobs, jobs)
     # twice the steps; the unconstrained network as dear as the dearest
     assert train.total == pytest.approx(5 * jobs + 2 * (4 * 12 + 4 * 8 + 2 * 12))
-    assert attack.total == pytest.approx(4 * jobs + 2 * (4 * 3 + 4 * 5 + 2 * 9))  # twice the images
+    assert attack.total == pytest.approx(4 * jobs + 4 * (2 + 3) + 4 * (2 + 1.5) + 2 * (2 + 6))  # a batch of up to 60 images
     assert train.longest == pytest.approx(5 + (2 if pack else 1) * 2 * 12)
     assert foretold.seconds == pytest.approx(train.total + attack.total + 10 * 2 + 30)
     assert foretold.jobs == 2 * jobs + (3 if pack else 30) + 6
@@ -55,6 +60,16 @@ def test_known_answer(pack):
 def test_fewer_training_images_cost_less():
     config = configs.check({**TINY, "dataset": TINY["dataset"] | {"validation_images": 600, "test_images": 599}})
     assert plan(config, RECORD).stages["train"].total == pytest.approx(5 * 5 + 2 * 5 / 10 * (4 * 12 + 4 * 8 + 2 * 12))
+
+
+def test_attacks_cost_by_batch_and_by_image():
+    evaluation = TINY["evaluation"] | {"epsilons": [36, 72], "attack_batch_size": 20}
+    attack = plan(configs.check({**TINY, "evaluation": evaluation}), RECORD).stages["attack"]
+    assert attack.total == pytest.approx(4 * 5 + 2 * (4 * (2 * 2 + 3) + 4 * (2 + 1.5) + 2 * (3 * 2 + 6)))
+
+    attacked = [[30, 130], [50, 99], [0, 101]]  # at two epsilons; in batches of 100
+    seconds = [2 * 3 + 0.1 * 160, 2 * 2 + 0.1 * 149, 2 * 2 + 0.1 * 101]
+    assert records.attack_costs(seconds, attacked, 100) == pytest.approx({"batch_seconds": 2, "image_seconds": 0.1})
 
 
 def test_more_images_than_there_are_cannot_be_set_aside():

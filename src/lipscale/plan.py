@@ -71,8 +71,9 @@ def fitting(config: Mapping, paths: Sequence[Path]) -> tuple[Path, dict]:
 def plan(config: Mapping, record: Mapping) -> Plan:
     """What an experiment will take, if its costs are those of a record that fits it.
 
-    Training is taken to be proportional to steps, attacks to attacked images times epsilons, the rest to the number of runs. A
-    method that the record lacks is taken to cost as much as the record's dearest.
+    Training is taken to be proportional to steps, attacks to have a cost for each batch and each image of the share that had to
+    be attacked, the rest to be proportional to the number of runs. A method that the record lacks is taken to cost as much as
+    the record's dearest.
 
     Args:
         config: a checked config.
@@ -88,26 +89,32 @@ def plan(config: Mapping, record: Mapping) -> Plan:
     images = split + (counts["test"] - dataset["test_images"] if "test_images" in dataset else 0)
     if images < 1:
         raise LipscaleError(f"config: dataset leaves {images} images for training; allowed: smaller splits")
-    attacks = min(evaluation["attack_images"], dataset.get("test_images", counts["test"])) * len(evaluation["epsilons"])
+    test = min(evaluation["attack_images"], dataset.get("test_images", counts["test"]))
+    epsilons, batch_size = len(evaluation["epsilons"]), evaluation["attack_batch_size"]
 
     def steps(method: str, epochs: int, images: int) -> int:
         rehearsed = 64 * config["feedback"]["rehearsals"] if method == "list" else 0
         return rehearsed + epochs * math.ceil(images / config["training"]["batch_size"])
 
-    def factor(stage: str, method: str) -> float:
-        if stage == "attack":
-            return attacks / record["attacks"]
-        measured = steps(method, record["epochs"], counts["train"])
-        return steps(method, config["training"]["epochs"], images) / measured
+    def trained(method: str, seconds: float) -> float:
+        before = steps(method, record["epochs"], counts["train"])
+        return seconds * steps(method, config["training"]["epochs"], images) / before
+
+    def attacked(method: str, share: float) -> float:
+        batches, cost = math.ceil(share * test / batch_size), record["attack"]
+        return epsilons * (batches * cost["batch_seconds"] + share * test * cost["image_seconds"])
 
     seeds = len(config["runs"]["seeds"]) if compute["pack"] else 1  # runs of a job
     stages = {}
-    for stage in ("train", "attack"):
-        measured = record[stage]
-        each = {method: factor(stage, method) * sum(seconds) / len(seconds) for method, seconds in measured["seconds"].items()}
-        work = [measured["start_seconds"] + seeds * each.get(run["method"], max(each.values())) for run in runs[::seeds]]
+    for stage, of_run, measured in (
+        ("train", trained, record["train"]["seconds"]),
+        ("attack", attacked, record["attack"]["attacked"]),
+    ):
+        each = {method: sum(of_run(method, value) for value in values) / len(values) for method, values in measured.items()}
+        start = record[stage]["start_seconds"]
+        work = [start + seeds * each.get(run["method"], max(each.values())) for run in runs[::seeds]]
         asked = 60 * compute[f"{stage}_runtime"]
-        stages[stage] = Stage(len(work), max(work), sum(work), asked, measured["mem_mb"])
+        stages[stage] = Stage(len(work), max(work), sum(work), asked, record[stage]["mem_mb"])
     light = record["run_seconds"] * len(runs)
     jobs = len(EACH_RUN) * (1 if compute["pack"] else len(runs))
     stages["evaluate"] = Stage(jobs, light / jobs, light)
