@@ -152,7 +152,7 @@ def test_job_out_of_time_gets_more(train_one):
 def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(slurm, local_digits, tmp_path):
     """All trainings share an allocation of two cores, all attacks another one."""
     config = one_seed_of_the_digits()
-    shared = ["--cores", 2, "--group-components", "train=13", "attack=13"]
+    shared = ["--cores", 2, "--group-components", "train=13", "attack=13", "evaluate=2"]
     workflow = Workflow(slurm, tmp_path, config, *shared)
     workflow.wait_for("RUNNING", "attack")
     os.killpg(workflow.process.pid, signal.SIGKILL)

@@ -142,7 +142,7 @@ def text(config: Mapping, path: Path, record: Mapping, foretold: Plan) -> str:
         asked = max(count * foretold.stages[name].asked for name, count in fit.items())
         groups = " ".join(f"{name}={count}" for name, count in fit.items())
         hints.append(
-            f"on SLURM, --group-components {groups} makes allocations that take up to an hour, and ask for up to "
+            f"on SLURM, --group-components {groups} predict=20 evaluate=20 makes allocations that take up to an hour, and ask for up to "
             f"{_time(asked)}, less where jobs run side by side"
         )
     hours = {"hours": foretold.seconds, "of them attacks": foretold.stages["attack"].total, "GPU hours": foretold.gpu_seconds}
