@@ -140,9 +140,9 @@ def text(config: Mapping, path: Path, record: Mapping, foretold: Plan) -> str:
     fit = {name: _fitting_an_hour(foretold.stages[name]) for name in ("train", "attack")}
     if max(fit.values()) > 1:
         asked = max(count * foretold.stages[name].asked for name, count in fit.items())
-        groups = " ".join(f"{name}={count}" for name, count in fit.items())
+        groups = " ".join(f"{name}={count}" for name, count in {**fit, "predict": 20, "evaluate": 20}.items())
         hints.append(
-            f"on SLURM, --group-components {groups} predict=20 evaluate=20 makes allocations that take up to an hour, and ask for up to "
+            f"on SLURM, --group-components {groups} makes allocations that take up to an hour, and ask for up to "
             f"{_time(asked)}, less where jobs run side by side"
         )
     hours = {"hours": foretold.seconds, "of them attacks": foretold.stages["attack"].total, "GPU hours": foretold.gpu_seconds}
