@@ -113,15 +113,15 @@ def test_cancelled_job_is_submitted_again(train_one):
 
 
 def test_job_out_of_memory_gets_more(train_one):
-    """PyTorch alone takes more than 300 MB."""
-    workflow = train_one(2, mem_mb=300, train_runtime=5)
+    """PyTorch alone takes more than 400 MB; the third attempt has more than enough."""
+    workflow = train_one(2, mem_mb=400, train_runtime=5)
     said = workflow.said()
     jobs = workflow.jobs()
     assert jobs[0]["State"] in ("OUT_OF_MEMORY", "FAILED")  # the latter where SLURM watches the memory without cgroups
     assert "memory limit" in said or "out-of-memory" in said.lower()  # SLURM's words, in the log that is shown
     assert jobs[-1]["State"] == "COMPLETED"
     for attempt, job in enumerate(jobs, start=1):
-        assert f"mem={300 * attempt}M" in job["AllocTRES"]
+        assert f"mem={400 * attempt}M" in job["AllocTRES"]
         assert job["Timelimit"] == f"00:{5 * attempt:02}:00"
 
 
