@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lipscale.attack import Options, attack
+from lipscale.attacks.autoattack import Options, attack
 from lipscale.data.dataset import Dataset
-from lipscale.files import read_json
+from lipscale.store.files import read_json
 
 
 def main() -> None:

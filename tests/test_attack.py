@@ -8,12 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
-from lipscale import attack, export, files, tables, training
 from lipscale import config as configs
-from lipscale.certificate import certify
+from lipscale.attacks import autoattack as attack
+from lipscale.certification import export
+from lipscale.certification.certificate import certify
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
-from lipscale.predict import exact_logits, predict
+from lipscale.evaluation.logits import exact_logits, predict
+from lipscale.store import files
+from lipscale.tables import join as tables
+from lipscale.training import loop as training
 
 OPTIONS = attack.Options(epsilons=(36, 108), images=40, audit=8, batch_size=40, seed=0)
 

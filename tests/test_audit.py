@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from conftest import TINY, lipscale
-from lipscale import audit, export, files, training
 from lipscale import config as configs
+from lipscale.attacks import falsification as audit
+from lipscale.certification import export
 from lipscale.data.dataset import Dataset
+from lipscale.store import files
+from lipscale.training import loop as training
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lipscale.budget import ALLOCATIONS, LipschitzBudget
+from lipscale.method.budget import ALLOCATIONS, LipschitzBudget
 
 U = 2.0**-53
 

@@ -12,11 +12,12 @@ from torch import nn
 from torch.func import jacrev, vmap
 
 from conftest import lipscale
-from lipscale import export, files
-from lipscale.certificate import Certificate, certificate, certified_radii
+from lipscale.certification import export
+from lipscale.certification.certificate import Certificate, certificate, certified_radii
+from lipscale.certification.layers import KINDS, Bounds, Centre, Residual, Scale, bounds, layer_bounds
 from lipscale.errors import LipscaleError
-from lipscale.layers import KINDS, Bounds, Centre, Residual, Scale, bounds, layer_bounds
-from lipscale.predict import exact_logits
+from lipscale.evaluation.logits import exact_logits
+from lipscale.store import files
 
 SHAPE = (2, 8, 8)
 LAYERS = {
@@ -354,7 +355,7 @@ def test_certifying_a_network_and_images_of_your_own(model, tmp_path):
     ],
 )
 def test_images_that_cannot_be_certified_are_refused_in_a_sentence(model, tmp_path, arrays, message):
-    from lipscale.certify_images import certify_images
+    from lipscale.certification.certify_images import certify_images
 
     np.savez(tmp_path / "images.npz", **arrays)
     with pytest.raises(LipscaleError, match=message):

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lipscale import claims
-from lipscale.claims import FAILS, HOLDS, UNDECIDED
+from lipscale.tables import claims
+from lipscale.tables.claims import FAILS, HOLDS, UNDECIDED
 
 CLAIM = claims.Claim("0", "statement", "measure", 1.0, lambda tables: None)
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from conftest import lipscale
-from lipscale import files
 from lipscale.data import images, sources
 from lipscale.data.dataset import SPLITS, Dataset
 from lipscale.data.prepare import prepare, take
 from lipscale.data.sources import Split
 from lipscale.errors import LipscaleError
+from lipscale.store import files
 
 SETTINGS = {
     "name": "imagefolder",

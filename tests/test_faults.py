@@ -21,10 +21,11 @@ import yaml
 
 from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
-from lipscale import files, locks, training
-from lipscale.__main__ import main
+from lipscale.cli import main
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
+from lipscale.store import files, locks
+from lipscale.training import loop as training
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +110,7 @@ def on_a_disk(source: Path, folder: Path, fault: str, commands: Iterable[list[st
     """
     code = f"""if True:
         import sys
-        from lipscale.__main__ import main
+        from lipscale.cli import main
         for command in {list(commands)!r}:
             print("exit code", main(command), "\\n# ", file=sys.stderr)
     """
@@ -232,11 +233,11 @@ def test_what_an_orphan_has_finished_is_not_done_again(copied, monkeypatch):
             assert main(command) == 0
         assert [(run / name).read_bytes() for name in outputs] == before
 
-    again(commands["train"], "lipscale.training.Training.epoch", ["config.yaml", "history.csv", "model.safetensors"])
+    again(commands["train"], "lipscale.training.loop.Training.epoch", ["config.yaml", "history.csv", "model.safetensors"])
     for verb in ("predict", "calibrate", "certify"):
         assert main(evaluation[verb]) == 0
     assert not (run / training.CHECKPOINT).exists()
-    again(evaluation["attack"], "lipscale.attack._attacked", ["attack.csv"])
+    again(evaluation["attack"], "lipscale.attacks.autoattack._attacked", ["attack.csv"])
     assert (run / "attack-partial.json").exists()
     assert main(evaluation["tabulate"]) == 0
     assert not (run / "attack-partial.json").exists()
@@ -313,8 +314,8 @@ def test_memory_that_runs_out_is_named(experiment, tmp_path):
     code = """if True:
         import resource, sys
         from pathlib import Path
-        import lipscale.attack
-        from lipscale.__main__ import main
+        import lipscale.attacks.autoattack
+        from lipscale.cli import main
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + 2**29, size + 2**29))
         sys.exit(main(sys.argv[1:]))

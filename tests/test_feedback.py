@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lipscale.feedback import LipschitzFeedback
+from lipscale.method.feedback import LipschitzFeedback
 from test_temperature import one_margin
 
 

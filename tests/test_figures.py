@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from conftest import lipscale
-from lipscale.figures import certified, figure1, figure2, figure3, reliability
-from lipscale.seals import seal
+from lipscale.report.figures import certified, figure1, figure2, figure3, reliability
+from lipscale.store.checksums import seal
 
 WIDTHS = {"figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "reliability": 3.35, "certified": 6.9}  # inches, one column or two
 
@@ -63,7 +63,7 @@ def tables(tmp_path_factory) -> Path:
 def test_figure_is_drawn_without_torch_and_again_the_same(figure, tables, tmp_path):
     code = (
         "import sys\n"
-        "from lipscale.__main__ import main\n"
+        "from lipscale.cli import main\n"
         "code = main(['draw', *sys.argv[1:]])\n"
         "assert 'torch' not in sys.modules\n"
         "sys.exit(code)"

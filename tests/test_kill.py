@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, assert_same_tables, snakemake, snakemake_command
-from lipscale import locks
+from lipscale.store import locks
 
 pytestmark = pytest.mark.slow
 

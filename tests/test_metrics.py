@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from lipscale import calibration, files
-from lipscale.calibration import netcal_ece, netcal_temperature
 from lipscale.errors import LipscaleError
-from lipscale.metrics import accuracy, expected_calibration_error, probabilities, reliability
-from lipscale.seals import seal
-from lipscale.temperature import fit_temperature
+from lipscale.evaluation import calibration
+from lipscale.evaluation.calibration import netcal_ece, netcal_temperature
+from lipscale.evaluation.metrics import accuracy, expected_calibration_error, probabilities, reliability
+from lipscale.method.temperature import fit_temperature
+from lipscale.store import files
+from lipscale.store.checksums import seal
 
 
 def test_ece_by_hand():

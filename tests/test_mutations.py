@@ -13,10 +13,12 @@ import test_networks
 import test_norms
 import test_training
 from conftest import TINY
-from lipscale import audit, certificate, export, layers, norms, training
 from lipscale import config as configs
+from lipscale.attacks import falsification as audit
+from lipscale.certification import certificate, export, layers, norms
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
+from lipscale.training import loop as training
 
 pytestmark = pytest.mark.slow
 

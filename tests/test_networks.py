@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.func import jacrev, vmap
 
-from lipscale import export
-from lipscale.certificate import certificate, certified_radii
+from lipscale.certification import export
+from lipscale.certification.certificate import certificate, certified_radii
+from lipscale.certification.norms import matrix_norm_bound
 from lipscale.errors import LipscaleError
-from lipscale.networks import build_network
-from lipscale.norms import matrix_norm_bound
+from lipscale.networks.network import build_network
 
 ARCHITECTURES = {
     "mlp": {"architecture": "mlp", "widths": [32, 32]},

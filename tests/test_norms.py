@@ -12,8 +12,8 @@ import torch
 from orthogonium.layers import AdaptiveOrthoConv2d
 from torch import nn
 
-from lipscale import norms
-from lipscale.norms import conv_norm_bound, matrix_norm_bound
+from lipscale.certification import norms
+from lipscale.certification.norms import conv_norm_bound, matrix_norm_bound
 
 REFERENCE_ERROR = 1000 * 2.0**-53
 SHAPES = [

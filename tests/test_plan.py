@@ -8,9 +8,10 @@ import yaml
 
 from conftest import TINY, lipscale
 from lipscale import config as configs
-from lipscale import files, records
 from lipscale.errors import LipscaleError
-from lipscale.plan import fitting, plan, text
+from lipscale.planning import record as records
+from lipscale.planning.estimate import fitting, plan, text
+from lipscale.store import files
 
 CONFIG = configs.check(copy.deepcopy(TINY))  # 6 epochs, 4 settings of 2 seeds and one unconstrained, 60 attacked images
 RECORD = {

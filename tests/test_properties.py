@@ -22,16 +22,17 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from conftest import ROOT, TINY, tried
-from lipscale import __main__ as command_line
+from lipscale import cli as command_line
 from lipscale import config as configs
-from lipscale import export, files
-from lipscale.certificate import certificate
+from lipscale.certification import export
+from lipscale.certification.certificate import certificate
 from lipscale.data import images, sources
 from lipscale.data.dataset import SPLITS, Dataset
 from lipscale.errors import LipscaleError
-from lipscale.feedback import LipschitzFeedback
-from lipscale.networks import build_network
-from lipscale.seals import seal
+from lipscale.method.feedback import LipschitzFeedback
+from lipscale.networks.network import build_network
+from lipscale.store import files
+from lipscale.store.checksums import seal
 from test_data import FORMS, picture, tree, write_folder
 
 CACHE = tempfile.TemporaryDirectory()  # instead of a folder .hypothesis that would be left behind
@@ -296,7 +297,7 @@ def test_mutated_settings_of_data(section):
 def test_train_by_hand(digits, run, monkeypatch, tmp_path, capsys):
     """`python -m lipscale train`, but for the training itself."""
     ready = []
-    monkeypatch.setattr("lipscale.training.train", lambda run, dataset, folder: ready.append(folder))
+    monkeypatch.setattr("lipscale.training.loop.train", lambda run, dataset, folder: ready.append(folder))
     path = tmp_path / "settings.yaml"
     try:
         text = yaml.safe_dump(run)

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, TINY, lipscale, snakemake
-from lipscale import files
-from lipscale.seals import seal
+from lipscale.store import files
+from lipscale.store.checksums import seal
 
 FIGURES = ["figure1", "figure2", "figure3", "certified", "reliability"]  # in the order of their labels
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

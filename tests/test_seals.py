@@ -11,10 +11,11 @@ import pytest
 
 from conftest import TINY, snakemake
 from lipscale import config as configs
-from lipscale import files, tables
-from lipscale.__main__ import main
+from lipscale.cli import main
 from lipscale.errors import LipscaleError
-from lipscale.seals import FORMAT, checked, seal
+from lipscale.store import files
+from lipscale.store.checksums import FORMAT, checked, seal
+from lipscale.tables import join as tables
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, TINY, assert_same_tables, one_seed_of_the_digits, snakemake, snakemake_command
-from lipscale import locks
+from lipscale.store import locks
 
 START = os.environ.get("LIPSCALE_SLURM_UP")
 pytestmark = [

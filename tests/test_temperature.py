@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lipscale.errors import LipscaleError
-from lipscale.temperature import fit_temperature, nll
+from lipscale.method.temperature import fit_temperature, nll
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
 

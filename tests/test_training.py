@@ -14,9 +14,10 @@ import torch
 import yaml
 
 from conftest import lipscale
-from lipscale import files, training
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
+from lipscale.store import files
+from lipscale.training import loop as training
 
 ALWAYS_NEW = ("seconds",)  # columns of the history that no two runs share
 
@@ -76,7 +77,7 @@ def test_history_follows_the_rule(unbroken):
 
 
 def test_model_has_the_last_lipschitz(unbroken):
-    from lipscale import export
+    from lipscale.certification import export
 
     assert export.load(unbroken / "model.safetensors").lipschitz == float(history(unbroken)[-1]["next_lipschitz"])
 
@@ -285,7 +286,7 @@ def test_fixed_lipschitz_with_a_divided_loss_is_the_same_up_to_adams_epsilon(set
 
 
 def test_unconstrained_run_is_trained_and_exported(settings, digits, tmp_path):
-    from lipscale import export
+    from lipscale.certification import export
 
     training.train(settings("unconstrained"), Dataset(digits), tmp_path)
     rows = files.read_rows(tmp_path / "history.csv")

@@ -11,11 +11,11 @@ from PIL import Image
 
 from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
-from lipscale import files
-from lipscale.metrics import expected_calibration_error, probabilities
-from lipscale.plan import plan
-from lipscale.records import measure
-from lipscale.seals import seal
+from lipscale.evaluation.metrics import expected_calibration_error, probabilities
+from lipscale.planning.estimate import plan
+from lipscale.planning.record import measure
+from lipscale.store import files
+from lipscale.store.checksums import seal
 
 FIGURES = ["figure1", "figure2", "figure3", "reliability", "certified"]
 EPSILONS = TINY["evaluation"]["epsilons"]

@@ -13,7 +13,7 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from lipscale import config as configs
-from lipscale import locks
+from lipscale.store import locks
 from lipscale.errors import LipscaleError
 
 # Not a plain `configfile:`, which would mix the default's values into a config given with --configfile.
@@ -57,7 +57,7 @@ COMPUTE = CONFIG["compute"]
 GPU = "gpu:1" if COMPUTE["device"] == "cuda" else ""  # for SLURM
 GPU_SHARE = 100 // COMPUTE["jobs_per_gpu"] if GPU else 0  # in percent
 CODE = Path(workflow.basedir) / "src" / "lipscale"
-FIGURE_CODE = CODE / "figures"
+FIGURE_CODE = CODE / "report" / "figures"
 STYLE = str(FIGURE_CODE / "style.py")
 
 # What a job handles. Heavy (training, attack): one run, or packed, all seeds of a setting. Light (logits, calibration, radii):

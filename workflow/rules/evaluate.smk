@@ -223,7 +223,7 @@ rule judge:
         runs=rules.tabulate.output.runs,
         history=rules.tabulate.output.history,
         sweep=rules.tabulate.output.sweep,
-        code=str(CODE / "claims.py"),
+        code=str(CODE / "tables" / "claims.py"),
     output:
         table=f"{RESULTS}/tables/claims.csv",
         page=f"{RESULTS}/tables/claims.md",

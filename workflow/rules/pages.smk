@@ -2,7 +2,7 @@
 rule page_runs:
     input:
         runs=rules.tabulate.output.runs,
-        code=[str(CODE / "pages.py"), str(CODE / "page.html")],
+        code=[str(CODE / "report" / "pages.py"), str(CODE / "report" / "page.html")],
     output:
         in_report(f"{RESULTS}/pages/runs.html", "runs", category="Tables", labels={"table": "runs"}),
     log:
@@ -27,7 +27,7 @@ rule page_runs:
 use rule page_runs as page_claims with:
     input:
         claims=rules.judge.output.table,
-        code=[str(CODE / "pages.py"), str(CODE / "page.html")],
+        code=[str(CODE / "report" / "pages.py"), str(CODE / "report" / "page.html")],
     output:
         in_report(f"{RESULTS}/pages/claims.html", "claims", category="Tables", labels={"table": "claims"}),
     log:
@@ -46,7 +46,7 @@ use rule page_runs as page_provenance with:
         runs=rules.tabulate.output.runs,
         config=rules.tabulate.output.config,
         manifest=rules.prepare_data.output.manifest,
-        code=[str(CODE / "pages.py"), str(CODE / "page.html")],
+        code=[str(CODE / "report" / "pages.py"), str(CODE / "report" / "page.html")],
     output:
         in_report(f"{RESULTS}/pages/provenance.html", "provenance", category="Provenance", labels={"page": "provenance"}),
     log:

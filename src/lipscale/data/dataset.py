@@ -6,9 +6,9 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 
-from lipscale import files
 from lipscale.errors import LipscaleError
-from lipscale.seals import checked
+from lipscale.store import files
+from lipscale.store.checksums import checked
 
 SPLITS = ("train", "validation", "test")
 MANIFEST = {  # the part of it that is read

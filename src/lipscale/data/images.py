@@ -22,8 +22,8 @@ from PIL import Image, ImageOps
 
 from lipscale.data.sources import Source, Split
 from lipscale.errors import LipscaleError
-from lipscale.files import sha256
 from lipscale.progress import bar
+from lipscale.store.files import sha256
 
 SPLITS = ("train", "test")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # no others: Pillow hands EPS to Ghostscript, for one

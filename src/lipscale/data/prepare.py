@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lipscale import files
 from lipscale.data.dataset import SPLITS
 from lipscale.data.sources import Split, read
 from lipscale.errors import LipscaleError
-from lipscale.seals import seal
+from lipscale.store import files
+from lipscale.store.checksums import seal
 
 
 def prepare(settings: Mapping, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Attacks: AutoAttack at a fixed epsilon, and falsification of each certificate at its own radius."""

@@ -1,0 +1,1 @@
+"""Certificates: norm bounds, plain layers, freezing, model files, certified radii."""

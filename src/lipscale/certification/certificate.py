@@ -1,0 +1,146 @@
+"""Certified radii: what is promised of an exported network, from its weights alone.
+
+1. Each layer's Lipschitz constant is bounded from its weights (`layers.py`), and constants multiply along the network:
+   L_certified, their product. A radius rests on the larger of that and the enforced L.
+2. For classes i != j the functional f_i - f_j is sqrt(2) L-Lipschitz, as e_i - e_j has norm sqrt(2). So no perturbation of l2
+   norm below margin / (sqrt(2) L) changes the class of an image (Tsuzuku, Sato and Sugiyama, NeurIPS 2018). That is the radius.
+3. Where the last layer is dense, with rows w_i, f_i - f_j is |w_i - w_j| K-Lipschitz, K the constant of everything else. The
+   smallest (f_y - f_j) / (|w_y - w_j| K) over j is the pair radius (the same paper, section 4), never below what L_certified
+   alone gives.
+4. Rounding. The float64 logits of any image in [0, 1] are off by at most E in the l2 norm (`Bounds.relative` and `absolute`,
+   for images no longer than sqrt(their number of values), with the rounding of k / 255), a margin thus by at most sqrt(2) E, at
+   the image and at its perturbation alike. Margins are lowered by 2 sqrt(2) E: then the exact network keeps its class within
+   the radius, and so does its float64 evaluation at each perturbed image that is again in [0, 1]. Subtraction, division and the
+   square root that follow are rounded down by gamma_16.
+
+Not promised: evaluation in float32 or less. It is another function, whose class can change where the margin is near 0.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lipscale.certification import export
+from lipscale.certification.layers import PlainNetwork, Scale, bounds, layer_bounds, shapes
+from lipscale.certification.norms import UNIT, gamma, rounded_up
+from lipscale.errors import LipscaleError
+from lipscale.store import files
+from lipscale.store.checksums import checked, seal
+from lipscale.store.run_folder import read_logits
+
+COLUMNS = ("index", "label", "prediction", "margin", "radius", "pair_radius")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is guaranteed of a network.
+
+    Attributes:
+        lipschitz: the enforced L; infinite for a network without constraint, of which nothing is certified.
+        lipschitz_certified: the product of the bounds of all layers, a guaranteed upper bound.
+        pairs: (classes, classes), guaranteed Lipschitz constants of f_i - f_j.
+        rounding: E, an upper bound on the l2 error of float64 logits, for images in [0, 1].
+    """
+
+    lipschitz: float
+    lipschitz_certified: float
+    pairs: np.ndarray
+    rounding: float
+
+
+def certificate(network: PlainNetwork) -> Certificate:
+    """The certificate of a network, on any device.
+
+    Raises:
+        LipscaleError: a layer is unknown, nothing is proven for its shape, or its weights are not finite.
+    """
+    total = network.bounds()
+    longest = math.sqrt(math.prod(network.image_shape))
+    pixels = (total.slope + total.relative) * UNIT  # k / 255 is rounded as well
+    rounding = rounded_up((total.relative + pixels) * longest + total.absolute)
+    return Certificate(network.lipschitz, total.slope, _pairs(network, total.slope), rounding)
+
+
+def _pairs(network: PlainNetwork, slope: float) -> np.ndarray:
+    last = len(network) - 1
+    while last >= 0 and isinstance(network[last], Scale):
+        last -= 1
+    classes = shapes(network, network.image_shape)[-1][0]
+    whole = np.full((classes, classes), rounded_up(math.sqrt(2) * slope))
+    if last < 0 or not isinstance(network[last], nn.Linear):
+        return whole
+    layers = list(network)
+    rest = bounds(nn.Sequential(*layers[:last], *layers[last + 1 :]), network.image_shape).slope
+    weight = network[last].weight.double().cpu()
+    distances = torch.stack([(weight - row).norm(dim=1) for row in weight]).numpy()
+    return np.minimum(whole, distances * rest * (1 + gamma(weight.shape[1] + 8)))
+
+
+def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Margins f_y - max_{j != y} f_j, radii and pair radii, in pixel units, shapes (images,); radii are 0 where the margin is
+    not above 0, and where the enforced L is infinite.
+
+    Args:
+        logits: (images, classes), computed in float64.
+        labels: (images,).
+
+    Raises:
+        LipscaleError: logits are not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise LipscaleError("certify: the logits hold NaN or infinity; allowed: finite numbers")
+    rows = np.arange(len(labels))
+    differences = logits[rows, labels][:, None] - logits
+    differences[rows, labels] = np.inf
+    margins = differences.min(axis=1)
+    lipschitz = max(promise.lipschitz, promise.lipschitz_certified)
+    if not math.isfinite(lipschitz):
+        return margins, np.zeros(len(labels)), np.zeros(len(labels))
+    kept = 1 - gamma(16)
+    allowance = rounded_up(2 * math.sqrt(2) * promise.rounding)
+    lowered = np.maximum(differences * kept - allowance, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # constants of 0: a class that no perturbation can reach
+        radii = lowered.min(axis=1) / (math.sqrt(2) * lipschitz) * kept
+        each = lowered / promise.pairs[labels] * kept
+    each[lowered == 0] = 0.0
+    each[rows, labels] = np.inf
+    return margins, np.where(lowered.min(axis=1) > 0, radii, 0.0), each.min(axis=1)
+
+
+def certify(folder: Path) -> None:
+    """Write `folder`/radii.csv, a row per test image, and certificate.json, from its model and logits."""
+    start = time.perf_counter()
+    network, arrays = export.load(checked(folder / "model.safetensors")), read_logits(folder)
+    promise = certificate(network)
+    write_radii(folder / "radii.csv", arrays["test_logits"], arrays["test_labels"], promise)
+    files.write_json(folder / "certificate.json", description(network, promise) | {"seconds": time.perf_counter() - start})
+    for name in ("radii.csv", "certificate.json"):
+        seal(folder / name, made_from=[folder / "model.safetensors", folder / "logits.npz"])
+
+
+def description(network: PlainNetwork, promise: Certificate) -> dict:
+    """What certificate.json holds; `lipschitz` is null where there is no constraint."""
+    slopes = [
+        {"layer": entry["layer"], "lipschitz_certified": layer_bounds(layer, shape, str(position)).slope}
+        for position, (entry, layer, shape) in enumerate(
+            zip(network.specification, network, shapes(network, network.image_shape), strict=False)
+        )
+    ]
+    return {
+        "lipschitz": promise.lipschitz if math.isfinite(promise.lipschitz) else None,
+        "lipschitz_certified": promise.lipschitz_certified,
+        "rounding": promise.rounding,
+        "layers": slopes,
+    }
+
+
+def write_radii(path: Path, logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> None:
+    """A CSV file with a row per image and the COLUMNS."""
+    columns = (range(len(labels)), labels.tolist(), logits.argmax(axis=1).tolist())
+    numbers = (column.tolist() for column in certified_radii(logits, labels, promise))
+    files.write_rows(path, COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, *numbers, strict=True)))

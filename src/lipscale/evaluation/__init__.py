@@ -1,0 +1,1 @@
+"""Logits, calibration and accuracy of a trained network."""

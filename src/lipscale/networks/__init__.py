@@ -1,0 +1,1 @@
+"""Networks with an enforced Lipschitz constant."""

@@ -1,0 +1,1 @@
+"""Measured costs of experiments, and estimates from them."""

@@ -1,0 +1,1 @@
+"""Tables joined from all runs, and the claims that are decided from them."""
