@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = [Requirement(line.split("#")[0]) for line in LOCK.splitlines() if not line.startswith("#")]
 ENVIRONMENTS = {path.name: path for path in (ROOT / "envs").glob("*.yaml")}
@@ -38,12 +39,16 @@ def asked_for(path) -> set[str]:
 
 
 def names(lines: list[str]) -> set[str]:
-    return {Requirement(line).name for line in lines}
+    """Of these requirements, without the project's own extras, which one extra may ask for."""
+    return {Requirement(line).name for line in lines} - {PROJECT["name"]}
 
 
 def test_the_lock_is_what_the_project_asks_for():
-    wanted = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+    wanted = [*PROJECT["dependencies"], *(line for extra in EXTRAS.values() for line in extra)]
     for requirement in map(Requirement, wanted):
+        if requirement.name == PROJECT["name"]:
+            assert requirement.extras <= EXTRAS.keys()
+            continue
         versions = [next(iter(pin.specifier)).version for pin in PINS if pin.name == requirement.name]
         assert versions, f"{requirement} is not in the lock"
         assert all(version in requirement.specifier for version in versions), f"{requirement} has {versions} in the lock"
@@ -61,17 +66,19 @@ def test_environments_hold_exact_pins_from_the_lock_alone(path):
 
 
 def test_environments_have_every_dependency():
-    assert set().union(*map(asked_for, ENVIRONMENTS.values())) == names(PROJECT["dependencies"])
-    workflow = names(PROJECT["optional-dependencies"]["workflow"])
-    checks, reports = {"jsonschema", "pyyaml"}, {"pygments"}  # that the Snakefile needs for the config, and snakemake --report
-    assert asked_for(LAUNCHER) == workflow | checks | reports
+    own = next(requirement for requirement in map(Requirement, EXTRAS["workflow"]) if requirement.name == PROJECT["name"])
+    steps = [*PROJECT["dependencies"], *(line for extra in own.extras for line in EXTRAS[extra])]
+    assert set().union(*map(asked_for, ENVIRONMENTS.values())) == names(steps)
+    # What the Snakefile imports to check the config, and what snakemake --report needs.
+    config, reports = {"filelock", "pydantic", "pyyaml"}, {"pygments"}
+    assert asked_for(LAUNCHER) == names(EXTRAS["workflow"]) | config | reports
 
 
 def test_hooks_are_the_tools_of_the_test_extra():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     tools = {Requirement(line).name for hook in hooks for line in hook["additional_dependencies"][:1]}
     assert tools == {"ruff", "snakefmt"}
-    assert tools <= names(PROJECT["optional-dependencies"]["test"])
+    assert tools <= names(EXTRAS["test"])
 
 
 def test_one_version_of_python():
