@@ -1,0 +1,1 @@
+"""Layer families, one file each: `dense`, `conv`, `plain`, and `CONSTRAINED`."""
