@@ -1,1 +1,1 @@
-"""Files: atomic writes, checksums, locks, run folders, provenance."""
+"""Files: written whole, with a checksum that is compared whenever they are read, under a lock."""

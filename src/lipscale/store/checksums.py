@@ -1,8 +1,8 @@
-"""Seals: what a file of the results was when it was written, and which files it was made from.
+"""Checksums: what a file of the results was when it was written, and which files it was made from.
 
-Beside a file lies `.seals/<name>.json` with its SHA-256 sum and those of the files that it was made from. Whoever reads the
-file checks both, so that one that was cut off, altered, or made from something else is named instead of read. That guards
-against accidents and mix-ups, not against somebody who rewrites the seals as well.
+Beside a file lies `.checksums/<name>.json` with its SHA-256 and those of the files it was made from. A reader compares both,
+so a file that was cut off, altered or made from something else is named instead of read. This guards against accidents, not
+against somebody who rewrites the checksums as well.
 """
 
 import os
@@ -12,50 +12,51 @@ from pathlib import Path
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 
-FORMAT = 1  # of the files under results/<experiment>/; to be raised when their meaning changes
+FORMAT = 2  # of the files under results/<experiment>/; raise it when their meaning changes
+FOLDER = ".checksums"
 
 
-def seal(path: Path, made_from: Sequence[Path] = ()) -> None:
-    """Record what `path` is now. `made_from` are sealed files; they are kept relative to the folder of `path`."""
+def record(path: Path, made_from: Sequence[Path] = ()) -> None:
+    """Record the checksum of `path`, and those of the recorded files that it was made from."""
     sources = {_relative(source, path): _read(source)["sha256"] for source in made_from}
-    files.write_json(_place(path), {"format": FORMAT, "sha256": files.sha256(path), "made_from": sources})
+    files.write_json(_record_path(path), {"format": FORMAT, "sha256": files.sha256(path), "made_from": sources})
 
 
 def checked(path: Path) -> Path:
-    """`path`, if it is what was written there, from files that are still the same.
+    """`path`, if its content is what was recorded and its sources have not changed since.
 
     Raises:
-        LipscaleError: it is missing, altered, cut off, of another version, or made from other files than those there are.
+        LipscaleError: it is missing, altered, cut off, of another format, or made from other files than those that exist.
     """
     if not path.exists():
-        raise LipscaleError(f"{path} is missing; the workflow makes it")
-    record = _read(path)
-    if record["sha256"] != files.sha256(path):
-        raise LipscaleError(f"{path} is not what was written there (its checksum differs); remove it, and it is made anew")
-    for name, sha256 in record["made_from"].items():
+        raise LipscaleError(f"{path} is missing; run the workflow to create it")
+    recorded = _read(path)
+    if recorded["sha256"] != files.sha256(path):
+        raise LipscaleError(f"{path} was altered after it was written (its checksum differs); delete it and rerun the workflow")
+    for name, sha256 in recorded["made_from"].items():
         if _read(path.parent / name)["sha256"] != sha256:
-            raise LipscaleError(f"{path} was made from another {name} than the one there is; remove it, and it is made anew")
+            raise LipscaleError(f"{path} was made from another version of {name}; delete it and rerun the workflow")
     return path
 
 
 def _read(path: Path) -> dict:
     try:
-        record = files.read_json(_place(path))
-        version, sha256, sources = record["format"], record["sha256"], record["made_from"]
+        recorded = files.read_json(_record_path(path))
+        version, sha256, sources = recorded["format"], recorded["sha256"], recorded["made_from"]
         if not (isinstance(sha256, str) and isinstance(sources, dict)):
             raise TypeError
     except (OSError, ValueError, LookupError, TypeError):
-        raise LipscaleError(f"{path} has no seal that says whether it is whole; remove it, and it is made anew") from None
+        raise LipscaleError(f"{path} has no checksum, so it may be incomplete; delete it and rerun the workflow") from None
     if version != FORMAT:
         raise LipscaleError(
-            f"{path} is of version {version!r} of the results, and this lipscale reads version {FORMAT}; "
-            "allowed: another experiment name, or the lipscale that made it"
+            f"{path} has format {version!r}, and this lipscale reads format {FORMAT}; "
+            "allowed: another experiment name, or the lipscale that wrote it"
         )
-    return record
+    return recorded
 
 
-def _place(path: Path) -> Path:
-    return path.parent / ".seals" / f"{path.name}.json"
+def _record_path(path: Path) -> Path:
+    return path.parent / FOLDER / f"{path.name}.json"
 
 
 def _relative(source: Path, path: Path) -> str:

@@ -9,18 +9,22 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
 from lipscale.errors import LipscaleError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ADVICE = {
-    errno.ENOSPC: "make room there",
-    errno.EDQUOT: "make room there",
-    errno.EROFS: "allowed: a place that can be written to",
-    errno.EACCES: "allowed: a place that you may write to",
-    errno.EPERM: "allowed: a place that you may write to",
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EROFS: "allowed: a folder that can be written to",
+    errno.EACCES: "allowed: a folder that you may write to",
+    errno.EPERM: "allowed: a folder that you may write to",
 }
 
 
@@ -50,7 +54,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         number = _system_error(error)
         if number is None:
             raise
-        raise LipscaleError(f"{path} cannot be written: {explain(number)}; what was there is untouched") from None
+        raise LipscaleError(f"{path} cannot be written: {explain(number)}; the old file is untouched") from None
 
 
 def _synchronise(path: Path) -> None:
@@ -81,6 +85,11 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: str | Path, value: object) -> None:
     """JSON without NaN or infinity, which are not JSON."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
@@ -109,6 +118,12 @@ def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping]
 def read_rows(path: str | Path) -> list[dict[str, str]]:
     with Path(path).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def write_table(table: "pd.DataFrame", path: str | Path) -> None:
+    """A pandas table as a CSV file without its index; floats keep all their digits."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,56 @@
+"""Certified radii of images, for a network of your own.
+
+MODEL is a .safetensors file that `lipscale.save` wrote; IMAGES a prepared data set, whose test split is taken, or an .npz file
+with the array `images` (uint8, or in [0, 1]) and, if there are any, `labels`.
+
+example:
+  lipscale certify model.safetensors images.npz --output radii.csv
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+from lipscale.certification.certificate import RADII_COLUMNS, radii_rows
+from lipscale.certification.certify import Certification, certify
+from lipscale.certification.model_file import load
+from lipscale.errors import LipscaleError
+from lipscale.steps.common import add_device
+from lipscale.steps.images import read_images
+from lipscale.store import files
+from lipscale.training.devices import select_device
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".safetensors file of a network")
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="prepared data set, or .npz file")
+    parser.add_argument("--output", type=Path, help="CSV file for the radii, a row per image")
+    parser.add_argument("--epsilons", type=int, nargs="+", default=[36, 72, 108], help="l2 budgets in 1/255, default: 36 72 108")
+    add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    if min(options.epsilons) < 1:
+        raise LipscaleError(f"certify: --epsilons is {min(options.epsilons)}; allowed: 1 or more, in 1/255")
+    network = load(options.model, select_device(options.device))
+    images, labels = read_images(options.images)
+    found = certify(network, images, labels)
+    if options.output:
+        files.write_rows(options.output, RADII_COLUMNS, radii_rows(found.logits, found.labels, found.certificate))
+    _print(found, labels is not None, options.epsilons)
+
+
+def _print(found: Certification, labelled: bool, epsilons: list[int]) -> None:
+    """What is certified, as CSV. Without labels, the share of images whose prediction is certified not to change."""
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(("quantity", "value"))
+    table.writerow(("images", len(found.predictions)))
+    table.writerow(("lipschitz", found.certificate.lipschitz))
+    table.writerow(("lipschitz_certified", found.certificate.lipschitz_certified))
+    if labelled:
+        table.writerow(("clean_accuracy", found.accuracy()))
+    name = "certified" if labelled else "decided"
+    for epsilon in epsilons:
+        table.writerow((f"{name}_{epsilon}", found.accuracy(epsilon)))
+        table.writerow((f"pair_{name}_{epsilon}", found.accuracy(epsilon, pairs=True)))

@@ -1,0 +1,17 @@
+"""Put the LiST runs of several experiments side by side: comparison.csv and comparison.md."""
+
+import argparse
+from pathlib import Path
+
+from lipscale.store.run_folder import ExperimentFolder
+from lipscale.tables.comparison import compare
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiments", nargs="+", type=Path, metavar="EXPERIMENT", help="folders results/EXPERIMENT")
+    parser.add_argument("--epsilons", required=True, type=int, nargs="+", help="l2 budgets of certified accuracies, in 1/255")
+    parser.add_argument("--folder", required=True, type=Path, help="where comparison.csv and comparison.md are written")
+
+
+def run(options: argparse.Namespace) -> None:
+    compare([ExperimentFolder(path) for path in options.experiments], options.epsilons, options.folder)

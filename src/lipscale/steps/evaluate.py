@@ -1,0 +1,71 @@
+"""Logits, temperature, calibration and certified radii of trained runs.
+
+Each run's folder gets logits.npz, calibration.json, reliability.csv, sweep.csv, radii.csv and certificate.json. T* is measured
+on the validation split, everything else on the test split.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+from lipscale.certification.certificate import RADII_COLUMNS, certificate, description, radii_rows
+from lipscale.certification.model_file import load
+from lipscale.data.dataset import Dataset
+from lipscale.evaluation.calibration import RELIABILITY_COLUMNS, SWEEP_COLUMNS, calibrate
+from lipscale.evaluation.logits import exact_logits
+from lipscale.progress import bar
+from lipscale.steps.common import add_runs, run_folders
+from lipscale.steps.train import CHECKPOINT
+from lipscale.store import files, locks
+from lipscale.store.checksums import checked, record
+from lipscale.store.dataset import read_dataset
+from lipscale.store.run_folder import RunFolder
+from lipscale.training.devices import select_device
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_runs(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    experiment, folders = run_folders(options.runs)
+    with locks.writing("evaluate", [folder.path for folder in folders]):
+        dataset = read_dataset(experiment.data)
+        for folder in bar(folders, name="evaluate", unit="run"):
+            folder.check_data()
+            _write_logits(folder, dataset)
+            _write_calibration(folder)
+            _write_certificate(folder)
+            # the outputs of training have been read, so that Snakemake will not remove them any more
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_logits(folder: RunFolder, dataset: Dataset) -> None:
+    device, model = select_device(folder.settings.compute.device), checked(folder / "model.safetensors")
+    network, arrays = load(model, device).double(), {}
+    for split in ("validation", "test"):
+        images = torch.from_numpy(dataset.images(split))
+        arrays[f"{split}_logits"] = exact_logits(network, images, device).numpy()
+        arrays[f"{split}_labels"] = dataset.labels(split)
+    with files.atomic(folder / "logits.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    record(folder / "logits.npz", made_from=[model])
+
+
+def _write_calibration(folder: RunFolder) -> None:
+    calibration = calibrate(**folder.logits(), lipschitz=folder.final_lipschitz(), name=folder.name)
+    files.write_json(folder / "calibration.json", calibration.summary())
+    files.write_rows(folder / "sweep.csv", SWEEP_COLUMNS, calibration.sweep)
+    files.write_rows(folder / "reliability.csv", RELIABILITY_COLUMNS, calibration.reliability)
+    for name in ("calibration.json", "sweep.csv", "reliability.csv"):
+        record(folder / name, made_from=[folder / "logits.npz", folder / "history.csv"])
+
+
+def _write_certificate(folder: RunFolder) -> None:
+    network, logits = load(checked(folder / "model.safetensors")), folder.logits()
+    found = certificate(network)
+    files.write_rows(folder / "radii.csv", RADII_COLUMNS, radii_rows(logits["test_logits"], logits["test_labels"], found))
+    files.write_json(folder / "certificate.json", description(network, found))
+    for name in ("radii.csv", "certificate.json"):
+        record(folder / name, made_from=[folder / "model.safetensors", folder / "logits.npz"])

@@ -1,0 +1,91 @@
+"""Attack certified images, each at 0.999 of its own radius; exit code 1 if a certificate is broken.
+
+MODEL is a .safetensors file that `lipscale.save` wrote, attacked on the images of --data; results go to --output, by default
+beside it: MODEL-falsification.csv and .json. A folder of a run is attacked as its config says, on the experiment's data.
+
+examples:
+  lipscale falsify model.safetensors --data images.npz --images 500
+  lipscale falsify results/digits/runs/list-1-seed0
+"""
+
+import argparse
+from pathlib import Path
+
+from lipscale.attacks.falsification import COLUMNS, Falsification, Options, falsify
+from lipscale.certification.model_file import load
+from lipscale.errors import LipscaleError
+from lipscale.steps.common import add_device
+from lipscale.steps.images import read_splits
+from lipscale.store import files, locks, provenance
+from lipscale.store.checksums import checked, record
+from lipscale.store.run_folder import RunFolder
+from lipscale.training.devices import select_device, use_threads
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help=".safetensors files, or folders of runs")
+    parser.add_argument("--data", type=Path, help="MODEL only: prepared data set, or .npz file with `images` and `labels`")
+    parser.add_argument("--output", type=Path, help="one MODEL only: path of the two result files, without suffix")
+    add_device(parser)
+    parser.add_argument("--threads", default=1, type=int, help="CPU threads, default: %(default)s")
+    parser.add_argument("--images", default=1000, type=int, help="certified images, at most, default: %(default)s")
+    parser.add_argument("--batch-size", default=500, type=int, help="images attacked at once, default: %(default)s")
+    parser.add_argument("--seed", default=0, type=int, help="of the choice of images and of the attacks, default: %(default)s")
+
+
+def run(options: argparse.Namespace) -> None:
+    runs = [path for path in options.models if path.is_dir()]
+    if runs and (len(runs) < len(options.models) or options.data or options.output):
+        raise LipscaleError("falsify: folders of runs take neither MODEL files nor --data nor --output beside them")
+    if not runs and not options.data:
+        raise LipscaleError("falsify: MODEL needs --data; allowed: a prepared data set, or an .npz file of images and labels")
+    if options.output and len(options.models) > 1:
+        raise LipscaleError("falsify: --output takes one MODEL; allowed: several models without --output")
+    for path in options.models:
+        _falsify_run(RunFolder(path)) if runs else _falsify_model(path, options)
+
+
+def _falsify_run(folder: RunFolder) -> None:
+    settings = folder.settings
+    evaluation = settings.evaluation
+    chosen = Options(evaluation.falsify_images, evaluation.attack_batch_size, evaluation.attack_seed)
+    use_threads(settings.compute.threads)
+    with locks.writing("falsify", [folder.path]):
+        model = checked(folder / "model.safetensors")
+        found = _attack(model, folder.data, chosen, settings.compute.device, folder.name)
+        _write(found, model, settings.compute.device, folder / "falsification")
+        for name in ("falsification.csv", "falsification.json"):
+            record(folder / name, made_from=[model])
+    _check(found, model)
+
+
+def _falsify_model(model: Path, options: argparse.Namespace) -> None:
+    chosen = Options(options.images, options.batch_size, options.seed)
+    stem = options.output or model.with_name(f"{model.stem}-falsification")
+    use_threads(options.threads)
+    with locks.writing("falsify", [stem]):
+        found = _attack(model, options.data, chosen, options.device, model.stem)
+        _write(found, model, options.device, stem)
+    _check(found, model)
+
+
+def _attack(model: Path, data: Path, chosen: Options, device: str, name: str) -> Falsification:
+    return falsify(load(model, device), read_splits(data), chosen, select_device(device), name)
+
+
+def _write(found: Falsification, model: Path, device: str, stem: Path) -> None:
+    files.write_rows(stem.with_name(f"{stem.name}.csv"), COLUMNS, found.rows)
+    origin = {
+        "model_sha256": files.sha256(model),
+        "commit": provenance.commit(),
+        "machine": provenance.machine(),
+        "device": device,
+        "versions": provenance.versions(),
+    }
+    files.write_json(stem.with_name(f"{stem.name}.json"), found.summary | origin)
+
+
+def _check(found: Falsification, model: Path) -> None:
+    if found.broken:
+        images = ", ".join(f"{row['split']} {row['index']} ({row['broken_by']})" for row in found.broken)
+        raise LipscaleError(f"the certificate of {model} is broken for images {images}; this must not happen")

@@ -1,0 +1,58 @@
+"""Images that a user names on the command line: a prepared data set, or an .npz file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lipscale.data.dataset import SPLITS, Split
+from lipscale.errors import LipscaleError
+from lipscale.store import files
+from lipscale.store.dataset import read_dataset
+
+
+def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images (images, channels, height, width), uint8 or floating in [0, 1], and labels (images,) where there are any.
+
+    Args:
+        path: a folder that `prepare` wrote, whose test split is taken, or an .npz file with the array `images` and perhaps
+            `labels`.
+
+    Raises:
+        LipscaleError: it is neither, or the arrays are not such.
+    """
+    if path.is_dir():
+        dataset = read_dataset(path)
+        return dataset.images("test"), dataset.labels("test")
+    arrays = files.read_arrays(path)
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None:
+        raise LipscaleError(f"{path} holds {', '.join(arrays) or 'nothing'}; allowed: images and, if there are any, labels")
+    if images.ndim != 4 or not len(images) or images.dtype not in (np.uint8, np.float32, np.float64):
+        raise LipscaleError(
+            f"{path} holds images of shape {images.shape}, {images.dtype}; "
+            "allowed: (images, channels, height, width), uint8 or float"
+        )
+    if images.dtype != np.uint8 and not ((images >= 0) & (images <= 1)).all():
+        raise LipscaleError(f"{path} holds pixels outside [0, 1] or NaN; allowed: pixels in [0, 1], not normalised, or uint8")
+    if labels is not None and (
+        labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.astype(np.int64).min() < 0
+    ):
+        raise LipscaleError(
+            f"{path} holds labels of shape {labels.shape}, {labels.dtype}; allowed: a class number for each image"
+        )
+    return images, None if labels is None else labels.astype(np.int64)
+
+
+def read_splits(path: Path) -> dict[str, Split]:
+    """Labelled images by split: those of a prepared data set, the test split first, or those of an .npz file as `images`.
+
+    Raises:
+        LipscaleError: as `read_images`; or there are no labels.
+    """
+    if path.is_dir():
+        dataset = read_dataset(path)
+        return {split: dataset.splits[split] for split in reversed(SPLITS)}
+    images, labels = read_images(path)
+    if labels is None:
+        raise LipscaleError(f"{path} holds no labels; allowed: the arrays images and labels")
+    return {"images": Split(images, labels)}

@@ -1,0 +1,24 @@
+"""Prepare a data set: arrays, splits, manifest.
+
+example:
+  lipscale prepare config/cifar10.yaml --folder data/cifar10
+"""
+
+import argparse
+from pathlib import Path
+
+from lipscale import config
+from lipscale.data.prepare import prepare
+from lipscale.store import files, locks
+from lipscale.store.dataset import write_dataset
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="config of an experiment; its section `dataset` is used")
+    parser.add_argument("--folder", required=True, type=Path, help="folder to write arrays.npz and manifest.json to")
+
+
+def run(options: argparse.Namespace) -> None:
+    settings = config.check(files.read_yaml(options.config)).dataset
+    with locks.writing("prepare", [options.folder]):
+        write_dataset(options.folder, *prepare(settings))

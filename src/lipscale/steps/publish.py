@@ -1,0 +1,22 @@
+"""Copy figures and tables of an experiment to where they are committed, with a page about them.
+
+example:
+  lipscale publish results/digits --folder results/published/digits --command "make figures"
+"""
+
+import argparse
+from pathlib import Path
+
+from lipscale.report.publish import publish
+from lipscale.steps.common import add_experiment
+from lipscale.store.run_folder import ExperimentFolder
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    parser.add_argument("--folder", required=True, type=Path, help="results/published/EXPERIMENT")
+    parser.add_argument("--command", required=True, dest="origin", help="the command that made the results, for the page")
+
+
+def run(options: argparse.Namespace) -> None:
+    publish(ExperimentFolder(options.experiment), options.folder, options.origin)

@@ -1,0 +1,76 @@
+"""Train runs, or resume them from their last epoch.
+
+Each run's folder holds its config.yaml and gets history.csv, feedback.csv, model.safetensors and provenance.json. After each
+epoch the whole state is saved in checkpoint.pt.
+"""
+
+import argparse
+from functools import partial
+
+from lipscale import config
+from lipscale.certification.export import export
+from lipscale.certification.model_file import to_bytes
+from lipscale.data.dataset import Dataset
+from lipscale.errors import enough_memory
+from lipscale.steps.common import add_runs, run_folders
+from lipscale.store import files, locks, provenance, state
+from lipscale.store.checksums import record
+from lipscale.store.dataset import read_dataset
+from lipscale.store.run_folder import RunFolder
+from lipscale.training.devices import device_name, select_device
+from lipscale.training.loop import Trained, train
+
+CHECKPOINT = "checkpoint.pt"
+OUTPUTS = ("history.csv", "feedback.csv", "model.safetensors", "provenance.json")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add_runs(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    experiment, folders = run_folders(options.runs)
+    with locks.writing("train", [folder.path for folder in folders]):
+        for folder in folders:
+            select_device(folder.settings.compute.device)  # before any work starts
+        dataset = read_dataset(experiment.data)
+        for folder in folders:
+            _train(folder, dataset)
+
+
+def _train(folder: RunFolder, dataset: Dataset) -> None:
+    settings = folder.settings
+    config.check_image_side(settings.network, dataset.image_shape[1])
+    identity = {"config_hash": config.digest(settings.identity()), "data_sha256": dataset.sha256}
+    checkpoint = folder / CHECKPOINT
+    advice = f"lower training.batch_size, which is {settings.training.batch_size}, or compute.jobs_per_gpu"
+    with enough_memory(f"run {settings.run}", advice):
+        content = state.load(checkpoint, identity)
+        trained = train(
+            settings, dataset, select_device(settings.compute.device), content, partial(state.save, checkpoint, identity)
+        )
+        _write(folder, trained, dataset, identity)
+
+
+def _write(folder: RunFolder, trained: Trained, dataset: Dataset, identity: dict) -> None:
+    settings = folder.settings
+    files.write_rows(folder / "history.csv", list(trained.history[0]), trained.history)
+    files.write_rows(folder / "feedback.csv", list(trained.measurements[0]), trained.measurements)
+    files.write_bytes(folder / "model.safetensors", to_bytes(export(trained.network, dataset.image_shape)))
+    files.write_json(
+        folder / "provenance.json",
+        {
+            "run": settings.run,
+            "seed": settings.seed,
+            **identity,
+            "commit": provenance.commit(),
+            "device": device_name(settings.compute.device),
+            "seconds": trained.seconds,
+            "feedback_seconds": trained.feedback_seconds,
+            "parameters": trained.parameters,
+            "machine": provenance.machine(),
+            "versions": provenance.versions(),
+        },
+    )
+    for name in OUTPUTS:
+        record(folder / name)
