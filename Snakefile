@@ -1,4 +1,4 @@
-"""LiST, from images to figures. What is computed is said by the config; how, by the rules."""
+"""LiST, from images to figures. The config says what is computed, the rules say how."""
 
 from snakemake.utils import min_version
 
@@ -12,40 +12,37 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/figures.smk"
-include: "workflow/rules/pages.smk"
+include: "workflow/rules/messages.smk"
 
 
 localrules:
     all,
+    configure,
     measure,
-    audit,
+    falsify,
     page_provenance,
 
 
 rule all:
     default_target: True
     input:
-        rules.draw_figure1.output,
-        rules.draw_figure2.output,
-        rules.draw_figure3.output,
-        rules.draw_reliability.output,
-        rules.draw_certified.output,
-        rules.draw_sheets.output,
-        rules.judge.output,
-        rules.page_runs.output,
-        rules.page_claims.output,
-        rules.page_provenance.output,
+        rules.tabulate.output,
+        rules.claims.output,
+        FIGURE_FILES,
+        rules.summarise.output,
+        PAGE_FILES,
 
 
-# The LiST runs without attack and figures, for `python -m lipscale compare`.
+# The LiST runs without attack and figures, for `lipscale compare`.
 rule measure:
     input:
-        expand("{folder}/{name}", folder=LIST_FOLDERS, name=["calibration.json", "radii.csv"]),
+        [f"{folder}/{name}" for folder in folders_of("feedback") for name in ("calibration.json", "radii.csv")],
 
 
-# Attacks that the certificates have to withstand, of every network that has some.
-rule audit:
+# Attacks on the certificates of every network that has some, each image at its own radius.
+rule falsify:
     input:
-        rules.tabulate_audits.output,
+        rules.tabulate_falsifications.output,

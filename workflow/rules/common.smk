@@ -13,8 +13,9 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from lipscale import config as configs
-from lipscale.store import locks
+from lipscale import discovery
 from lipscale.errors import LipscaleError
+from lipscale.method.methods import METHODS
 
 # Not a plain `configfile:`, which would mix the default's values into a config given with --configfile.
 if not workflow.configfiles:
@@ -39,63 +40,64 @@ if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
 PREFIX = shlex.quote(str(Path(workflow.basedir) / "workflow" / "prefix.sh"))
 shell.prefix(f"source {PREFIX}; ")
 
-RESULTS = f"results/{CONFIG['experiment']}"
+RESULTS = f"results/{CONFIG.experiment}"
 DATA = f"{RESULTS}/data"
-
-if workflow.is_main_process and not workflow.output_settings.dryrun:
-    try:
-        LOCK = locks.hold_experiment(Path(RESULTS), Path(".snakemake/locks"))  # open, and so locked, until this process ends
-    except (LipscaleError, OSError) as error:
-        raise WorkflowError(str(error)) from None
-
-RUNS = list(configs.runs(CONFIG))
-RUN_FOLDERS = [f"{RESULTS}/runs/{settings['run']}" for settings in RUNS]
-LIST_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if settings["method"] == "list"]
-CERTIFIED_FOLDERS = [folder for settings, folder in zip(RUNS, RUN_FOLDERS) if settings["method"] != "unconstrained"]
-EVALUATION = CONFIG["evaluation"]
-COMPUTE = CONFIG["compute"]
-GPU = "gpu:1" if COMPUTE["device"] == "cuda" else ""  # for SLURM
-GPU_SHARE = 100 // COMPUTE["jobs_per_gpu"] if GPU else 0  # in percent
 CODE = Path(workflow.basedir) / "src" / "lipscale"
-FIGURE_CODE = CODE / "report" / "figures"
-STYLE = str(FIGURE_CODE / "style.py")
+RUNS = configs.runs(CONFIG)
+EVALUATION = CONFIG.evaluation
+COMPUTE = CONFIG.compute
+GPU = "gpu:1" if COMPUTE.device == "cuda" else ""  # for SLURM
+GPU_SHARE = 100 // COMPUTE.jobs_per_gpu if GPU else 0  # in percent
 
-# What a job handles. Heavy (training, attack): one run, or packed, all seeds of a setting. Light (logits, calibration, radii):
-# one run, or packed, all runs.
-PACKED = COMPUTE["pack"]
+# What a job handles. Heavy (training, attacks): one run, or packed, all seeds of a setting. Light (evaluation): one run, or
+# packed, all runs.
+PACKED = COMPUTE.pack
 HEAVY_JOB = "{setting}" if PACKED else "{setting}-seed{seed}"
 LIGHT_JOB = "all" if PACKED else HEAVY_JOB
 
 
 wildcard_constraints:
-    setting=r"(list|fixed)-[0-9.e+-]+|unconstrained",
+    setting=rf"({'|'.join(METHODS)})(-[0-9.e+-]+)?",
     seed=r"[0-9]+",
+
+
+def run_folder(settings):
+    return f"{RESULTS}/runs/{settings.run}"
+
+
+def folders_of(property_):
+    """The folders of all runs whose method has a property, `feedback` or `constrained`."""
+    return [run_folder(settings) for settings in RUNS if getattr(METHODS[settings.method], property_)]
 
 
 def of_heavy(name):
     """The file `name` of each run that a heavy job handles."""
     pattern = f"{RESULTS}/runs/{{setting}}-seed{{seed}}/{name}"
-    return expand(pattern, seed=CONFIG["runs"]["seeds"], allow_missing=True) if PACKED else pattern
+    return expand(pattern, seed=CONFIG.runs.seeds, allow_missing=True) if PACKED else pattern
 
 
 def of_light(name):
     """The file `name` of each run that a light job handles."""
-    return expand("{folder}/{name}", folder=RUN_FOLDERS, name=name) if PACKED else of_heavy(name)
+    return [f"{run_folder(settings)}/{name}" for settings in RUNS] if PACKED else of_heavy(name)
 
 
-def folders(wildcards, output):
+def runs_of(wildcards, output):
     """The folder of each run that a job handles."""
     return sorted({str(Path(path).parent) for path in output})
 
 
-def asked_for(wildcards):
-    """What the tables are checked against, as JSON: the part of the config that results depend on.
+def settings_of(part):
+    """A function of the wildcards: a part of the settings of each run that a heavy job handles, as JSON.
 
-    A function, as Snakemake would look for wildcards in a text.
+    Snakemake remembers such params, and reruns a job when they change. The job itself reads the run's config.yaml.
     """
-    keys = ("dataset", "network", "training", "feedback", "runs", "evaluation")
-    compute = {key: COMPUTE[key] for key in ("device", "threads", "precision", "compile")}
-    return json.dumps({key: CONFIG[key] for key in keys} | {"compute": compute})
+
+    def found(wildcards):
+        names = of_heavy("config.yaml")
+        names = {expand(name, **wildcards)[0] for name in ([names] if isinstance(names, str) else names)}
+        return json.dumps([part(settings) for settings in RUNS if f"{run_folder(settings)}/config.yaml" in names])
+
+    return found
 
 
 def more_memory(mem_mb):
@@ -108,31 +110,24 @@ def more_time(minutes):
     return lambda wildcards, attempt: max(minutes, min(attempt * minutes, 24 * 60))
 
 
-def settings_of(wildcards):
-    """The settings of each run that a heavy job handles, as JSON.
-
-    A function of the wildcards alone: only such params does Snakemake remember, to make runs anew when their settings change.
-    """
-    names = of_heavy("config.yaml")
-    names = {expand(name, **wildcards)[0] for name in ([names] if isinstance(names, str) else names)}
-    return json.dumps([settings for settings, folder in zip(RUNS, RUN_FOLDERS) if f"{folder}/config.yaml" in names])
+def dump(section):
+    """A part of the config as JSON; a function, as Snakemake would look for wildcards in a plain text."""
+    return lambda wildcards: json.dumps(section.model_dump(mode="json"))
 
 
-def dataset_path(wildcards):
-    """The images that the config names, where they are there; if they are not, `prepare` says so in a sentence.
-
-    A path with braces, which Snakemake takes for a wildcard, is read all the same, but not watched for changes.
-    """
-    path = CONFIG["dataset"]["path"]
-    return path if CONFIG["dataset"]["name"] == "imagefolder" and os.path.exists(path) and "{" not in path else []
-
-
-def dataset_settings(wildcards):
-    """The section `dataset` as JSON; not a plain param, in which Snakemake would look for wildcards."""
-    return json.dumps(CONFIG["dataset"])
-
-
-def tables_to_make(wildcards):
-    """Nothing if there are tables: `snakemake figures` redraws from them as they are, computes nothing else, and says so where
-    one is missing, as an older version did not make it."""
-    return [] if Path(f"{RESULTS}/tables/runs.csv").exists() else rules.tabulate.output
+# The one checked config that travels with an experiment, and with each of its runs. Other rules name it as `ancient`: a changed
+# setting reruns the rules that have it among their params, and no others.
+rule configure:
+    output:
+        experiment=f"{RESULTS}/config.yaml",
+        runs=[f"{run_folder(settings)}/config.yaml" for settings in RUNS],
+    log:
+        f"{RESULTS}/logs/configure.txt",
+    conda:
+        "../../envs/figures.yaml"
+    threads: 1
+    params:
+        config=dump(CONFIG),
+        experiment=RESULTS,
+    shell:
+        "printf %s {params.config:q} | python -m lipscale configure {params.experiment:q} 2>&1 | tee {log:q}"

@@ -1,9 +1,9 @@
-rule train_list:
+rule train:
     input:
         arrays=rules.prepare_data.output.arrays,
         manifest=rules.prepare_data.output.manifest,
+        config=ancient(of_heavy("config.yaml")),
     output:
-        config=of_heavy("config.yaml"),
         history=of_heavy("history.csv"),
         feedback=of_heavy("feedback.csv"),
         model=of_heavy("model.safetensors"),
@@ -12,30 +12,18 @@ rule train_list:
         f"{RESULTS}/logs/train/{HEAVY_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/train/{HEAVY_JOB}.tsv"
-    wildcard_constraints:
-        setting="list-[^/]+",
     conda:
         "../../envs/compute.yaml"
-    threads: COMPUTE["threads"]
+    group:
+        "train"
+    threads: COMPUTE.threads
     resources:
-        mem_mb=more_memory(COMPUTE["mem_mb"]),
-        runtime=more_time(COMPUTE["train_runtime"]),
+        mem_mb=more_memory(COMPUTE.mem_mb),
+        runtime=more_time(COMPUTE.train_runtime),
         gres=GPU,
         gpu_share=GPU_SHARE,
     params:
-        settings=settings_of,
-        data=subpath(input.manifest, parent=True),
-        runs=lambda wildcards, output: Path(output.config[0] if PACKED else output.config).parent.parent,
+        settings=settings_of(lambda settings: settings.identity()),
+        runs=runs_of,
     shell:
-        "printf %s {params.settings:q} | python -m lipscale train --settings - --data {params.data:q} "
-        "--runs {params.runs:q} 2>&1 | tee {log:q}"
-
-
-use rule train_list as train_fixed with:
-    wildcard_constraints:
-        setting="fixed-[^/]+",
-
-
-use rule train_list as train_unconstrained with:
-    wildcard_constraints:
-        setting="unconstrained",
+        "python -m lipscale train {params.runs:q} 2>&1 | tee {log:q}"

@@ -32,9 +32,7 @@ def run(options: argparse.Namespace) -> None:
         dataset = read_dataset(experiment.data)
         for folder in folders:
             size = folder.settings.evaluation.attack_batch_size
-            with enough_memory(
-                f"the attack on run {folder.name}", f"lower evaluation.attack_batch_size, which is {size}"
-            ):
+            with enough_memory(f"the attack on run {folder.name}", f"lower evaluation.attack_batch_size, which is {size}"):
                 _attack(folder, dataset)
 
 

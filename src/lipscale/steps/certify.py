@@ -26,7 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help=".safetensors file of a network")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="prepared data set, or .npz file")
     parser.add_argument("--output", type=Path, help="CSV file for the radii, a row per image")
-    parser.add_argument("--epsilons", type=int, nargs="+", default=[36, 72, 108], help="l2 budgets in 1/255, default: 36 72 108")
+    parser.add_argument(
+        "--epsilons", type=int, nargs="+", default=[36, 72, 108], help="l2 budgets in 1/255, default: 36 72 108"
+    )
     add_device(parser)
 
 

@@ -9,6 +9,7 @@ examples:
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from lipscale.attacks.falsification import COLUMNS, Falsification, Options, falsify
@@ -53,7 +54,7 @@ def _falsify_run(folder: RunFolder) -> None:
     with locks.writing("falsify", [folder.path]):
         model = checked(folder / "model.safetensors")
         found = _attack(model, folder.data, chosen, settings.compute.device, folder.name)
-        _write(found, model, settings.compute.device, folder / "falsification")
+        _write(found, model, chosen, settings.compute.device, folder / "falsification")
         for name in ("falsification.csv", "falsification.json"):
             record(folder / name, made_from=[model])
     _check(found, model)
@@ -65,7 +66,7 @@ def _falsify_model(model: Path, options: argparse.Namespace) -> None:
     use_threads(options.threads)
     with locks.writing("falsify", [stem]):
         found = _attack(model, options.data, chosen, options.device, model.stem)
-        _write(found, model, options.device, stem)
+        _write(found, model, chosen, options.device, stem)
     _check(found, model)
 
 
@@ -73,9 +74,10 @@ def _attack(model: Path, data: Path, chosen: Options, device: str, name: str) ->
     return falsify(load(model, device), read_splits(data), chosen, select_device(device), name)
 
 
-def _write(found: Falsification, model: Path, device: str, stem: Path) -> None:
+def _write(found: Falsification, model: Path, chosen: Options, device: str, stem: Path) -> None:
     files.write_rows(stem.with_name(f"{stem.name}.csv"), COLUMNS, found.rows)
     origin = {
+        "options": asdict(chosen),
         "model_sha256": files.sha256(model),
         "commit": provenance.commit(),
         "machine": provenance.machine(),

@@ -22,7 +22,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--config", nargs="+", default=[], metavar="KEY=VALUE", help="values that replace its own, as for Snakemake"
     )
     parser.add_argument(
-        "--results", default="results", type=Path, help="folder with finished experiments and published records, default: results"
+        "--results",
+        default="results",
+        type=Path,
+        help="folder with finished experiments and published records, default: results",
     )
 
 

@@ -1,0 +1,95 @@
+"""Results of other settings are moved to `results/<experiment>/replaced/` before the workflow computes new ones in their place."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lipscale import config
+from lipscale.errors import LipscaleError
+from lipscale.store import files
+from lipscale.store.checksums import FOLDER
+
+FOLDER_NAME = "replaced"
+ATTACK = {"epsilons": "epsilons", "images": "attack_images", "spot_checks": "spot_check_images", "seed": "attack_seed"}
+FALSIFY = {"images": "falsify_images", "seed": "attack_seed"}
+
+
+def move_aside(wanted: config.Experiment, folders: Mapping[Path, str]) -> Iterator[tuple[Path, str]]:
+    """Move what is about to be recomputed with other settings; yields each new path and what the settings were.
+
+    Args:
+        wanted: the config of the experiment.
+        folders: run folders, and which rule is about to write into them: train, attack or falsify_certificates.
+    """
+    settings = {run.run: run for run in config.runs(wanted)}
+    for folder, rule in sorted(folders.items(), key=lambda item: (item[1] != "train", item[0])):
+        run = settings.get(folder.name)
+        if run is None or not folder.exists():
+            continue
+        if rule == "train" and (difference := _trained_differently(folder, run)):
+            yield _move(folder, [folder]), difference
+        elif rule == "attack" and (difference := _attacked_differently(folder / "attack.json", run, ATTACK)):
+            yield _move(folder, [folder / "attack.csv", folder / "attack.json"], "-attack"), difference
+        elif rule != "train" and (difference := _attacked_differently(folder / "falsification.json", run, FALSIFY)):
+            yield _move(folder, [folder / "falsification.csv", folder / "falsification.json"], "-falsification"), difference
+
+
+def not_asked_for(wanted: config.Experiment, results: Path) -> list[str]:
+    """Names of runs under `results` that a config does not ask for."""
+    asked = {run.run for run in config.runs(wanted)}
+    return sorted(
+        path.name for path in (results / "runs").glob("*") if path.is_dir() and path.name[0] != "." and path.name not in asked
+    )
+
+
+def _trained_differently(folder: Path, run: config.Run) -> str:
+    """The first setting that a finished run was trained with and that differs now; empty if there is none."""
+    try:
+        trained = files.read_json(folder / "provenance.json")["config_hash"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""  # never finished: an unfinished training checks by itself what its checkpoint was made with
+    if trained == config.digest(run.identity()):
+        return ""
+    try:
+        before = config.check_run(files.read_yaml(folder / "config.yaml")).identity()
+    except (LipscaleError, OSError):
+        return "other settings"
+    return _first_difference(before, run.identity()) or "other settings"
+
+
+def _attacked_differently(path: Path, run: config.Run, names: Mapping[str, str]) -> str:
+    try:
+        found = files.read_json(path)
+    except (OSError, ValueError):
+        return ""
+    evaluation = run.evaluation.model_dump(mode="json")
+    options = found.get("options", found)
+    before = {key: options.get(name) for name, key in names.items()}
+    after = {key: sorted(evaluation[key]) if key == "epsilons" else evaluation[key] for key in names.values()}
+    return _first_difference(before, after, "evaluation.")
+
+
+def _first_difference(before: Mapping, after: Mapping, prefix: str = "") -> str:
+    for key in sorted({*before, *after}):
+        values = before.get(key), after.get(key)
+        if all(isinstance(value, Mapping) for value in values):
+            if found := _first_difference(*values, f"{prefix}{key}."):
+                return found
+        elif values[0] != values[1]:
+            return f"{prefix}{key} = {values[0]!r}"
+    return ""
+
+
+def _move(folder: Path, paths: list[Path], suffix: str = "") -> Path:
+    """Move a run's folder, or some of its files with their checksums, to a new folder under `replaced`."""
+    parent, number = folder.parent.parent / FOLDER_NAME, 1
+    while (target := parent / f"{folder.name}{suffix}-{number}").exists():
+        number += 1
+    parent.mkdir(parents=True, exist_ok=True)
+    if paths == [folder]:
+        return folder.rename(target)
+    for path in paths:
+        for source in (path, path.parent / FOLDER / f"{path.name}.json"):
+            if source.exists():
+                (new := target / source.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+                source.rename(new)
+    return target

@@ -1,0 +1,66 @@
+rule attack:
+    input:
+        arrays=rules.prepare_data.output.arrays,
+        manifest=rules.prepare_data.output.manifest,
+        config=ancient(of_heavy("config.yaml")),
+        model=of_heavy("model.safetensors"),
+        logits=of_heavy("logits.npz"),
+        calibration=of_heavy("calibration.json"),
+        radii=of_heavy("radii.csv"),
+    output:
+        rows=of_heavy("attack.csv"),
+        settings=of_heavy("attack.json"),
+    log:
+        f"{RESULTS}/logs/attack/{HEAVY_JOB}.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/attack/{HEAVY_JOB}.tsv"
+    conda:
+        "../../envs/compute.yaml"
+    group:
+        "attack"
+    threads: COMPUTE.threads
+    resources:
+        mem_mb=more_memory(COMPUTE.mem_mb),
+        runtime=more_time(COMPUTE.attack_runtime),
+        gres=GPU,
+        gpu_share=GPU_SHARE,
+    params:
+        settings=settings_of(lambda settings: settings.evaluation.model_dump(mode="json", exclude={"falsify_images"})),
+        runs=runs_of,
+    shell:
+        "python -m lipscale attack {params.runs:q} 2>&1 | tee {log:q}"
+
+
+# Not part of the experiment: `snakemake falsify` runs it.
+rule falsify_certificates:
+    input:
+        arrays=rules.prepare_data.output.arrays,
+        manifest=rules.prepare_data.output.manifest,
+        config=ancient(of_heavy("config.yaml")),
+        model=of_heavy("model.safetensors"),
+    output:
+        rows=of_heavy("falsification.csv"),
+        summary=of_heavy("falsification.json"),
+    log:
+        f"{RESULTS}/logs/falsify/{HEAVY_JOB}.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/falsify/{HEAVY_JOB}.tsv"
+    conda:
+        "../../envs/compute.yaml"
+    group:
+        "attack"
+    threads: COMPUTE.threads
+    resources:
+        mem_mb=more_memory(COMPUTE.mem_mb),
+        runtime=more_time(COMPUTE.attack_runtime),
+        gres=GPU,
+        gpu_share=GPU_SHARE,
+    params:
+        settings=settings_of(
+            lambda settings: settings.evaluation.model_dump(
+                mode="json", include={"falsify_images", "attack_batch_size", "attack_seed"}
+            )
+        ),
+        runs=runs_of,
+    shell:
+        "python -m lipscale falsify {params.runs:q} 2>&1 | tee {log:q}"

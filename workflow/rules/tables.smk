@@ -1,0 +1,89 @@
+def asked_for(wildcards):
+    """The part of the config that tables depend on, as JSON: all but how jobs are distributed."""
+    compute = {"device", "threads", "precision", "compile"}
+    sections = CONFIG.model_dump(mode="json", exclude={"compute"})
+    return json.dumps({**sections, "compute": CONFIG.compute.model_dump(mode="json", include=compute)})
+
+
+TABLES = ("runs", "robustness", "history", "feedback", "sweep", "reliability", "certified")
+OF_RUN = (
+    "config.yaml", "history.csv", "feedback.csv", "provenance.json", "calibration.json", "reliability.csv", "sweep.csv",
+    "radii.csv", "certificate.json", "attack.csv", "attack.json",
+)  # fmt: skip
+
+
+rule tabulate:
+    input:
+        manifest=rules.prepare_data.output.manifest,
+        config=ancient(rules.configure.output),
+        runs=[f"{run_folder(settings)}/{name}" for settings in RUNS for name in OF_RUN if name != "config.yaml"],
+    output:
+        [f"{run_folder(settings)}/images.csv" for settings in RUNS],
+        [f"{RESULTS}/tables/{name}.csv" for name in TABLES],
+        f"{RESULTS}/tables/config.yaml",
+    log:
+        f"{RESULTS}/logs/tabulate.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/tabulate.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    group:
+        "figures"
+    threads: 1
+    resources:
+        mem_mb=more_memory(2000),
+        runtime=more_time(10),
+    params:
+        config=asked_for,
+        experiment=RESULTS,
+    shell:
+        "python -m lipscale tabulate {params.experiment:q} 2>&1 | tee {log:q}"
+
+
+rule tabulate_falsifications:
+    input:
+        config=ancient(rules.configure.output),
+        summaries=[f"{folder}/falsification.json" for folder in folders_of("constrained")],
+    output:
+        f"{RESULTS}/tables/falsification.csv",
+    log:
+        f"{RESULTS}/logs/tabulate_falsifications.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/tabulate_falsifications.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    group:
+        "figures"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
+    params:
+        experiment=RESULTS,
+    shell:
+        "python -m lipscale tabulate-falsifications {params.experiment:q} 2>&1 | tee {log:q}"
+
+
+rule claims:
+    input:
+        [f"{RESULTS}/tables/{name}" for name in ("runs.csv", "history.csv", "sweep.csv", "config.yaml")],
+        [str(path) for path in sorted((CODE / "tables").glob("claim*.py"))],
+    output:
+        table=f"{RESULTS}/tables/claims.csv",
+        page=f"{RESULTS}/tables/claims.md",
+    log:
+        f"{RESULTS}/logs/claims.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    group:
+        "figures"
+    threads: 1
+    resources:
+        mem_mb=more_memory(1000),
+        runtime=more_time(10),
+    params:
+        experiment=RESULTS,
+    shell:
+        "python -m lipscale claims {params.experiment:q} 2>&1 | tee {log:q}"
