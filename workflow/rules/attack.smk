@@ -14,10 +14,10 @@ rule attack:
         f"{RESULTS}/logs/attack/{HEAVY_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/attack/{HEAVY_JOB}.tsv"
-    conda:
-        "../../envs/compute.yaml"
     group:
         "attack"
+    conda:
+        "../../envs/compute.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=more_memory(COMPUTE.mem_mb),
@@ -45,10 +45,10 @@ rule falsify_certificates:
         f"{RESULTS}/logs/falsify/{HEAVY_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/falsify/{HEAVY_JOB}.tsv"
-    conda:
-        "../../envs/compute.yaml"
     group:
         "attack"
+    conda:
+        "../../envs/compute.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=more_memory(COMPUTE.mem_mb),

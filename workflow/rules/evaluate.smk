@@ -16,10 +16,10 @@ rule evaluate:
         f"{RESULTS}/logs/evaluate/{LIGHT_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/evaluate/{LIGHT_JOB}.tsv"
-    conda:
-        "../../envs/compute.yaml"
     group:
         "evaluate"
+    conda:
+        "../../envs/compute.yaml"
     threads: 1
     resources:
         mem_mb=more_memory(COMPUTE.mem_mb),

@@ -73,10 +73,10 @@ for figure, constants in FIGURES.items():
             f"{RESULTS}/logs/draw_{figure}.txt",
         benchmark:
             f"{RESULTS}/benchmarks/draw_{figure}.tsv"
-        conda:
-            "../../envs/figures.yaml"
         group:
             "figures"
+        conda:
+            "../../envs/figures.yaml"
         threads: 1
         resources:
             mem_mb=more_memory(1000),
@@ -99,10 +99,10 @@ rule summarise:
         f"{RESULTS}/logs/summarise.txt",
     benchmark:
         f"{RESULTS}/benchmarks/summarise.tsv"
-    conda:
-        "../../envs/figures.yaml"
     group:
         "figures"
+    conda:
+        "../../envs/figures.yaml"
     threads: 1
     resources:
         mem_mb=more_memory(1000),
@@ -144,17 +144,15 @@ for page, (category, table) in PAGES.items():
             manifest=rules.prepare_data.output.manifest,
             code=[str(CODE / "report" / name) for name in ("pages.py", "page.html")],
         output:
-            in_report(
-                f"{RESULTS}/pages/{page}.html", f"../report/{page}.rst", category=category, labels={"page": page}
-            ),
+            in_report(f"{RESULTS}/pages/{page}.html", f"../report/{page}.rst", category=category, labels={"page": page}),
         log:
             f"{RESULTS}/logs/page_{page}.txt",
         benchmark:
             f"{RESULTS}/benchmarks/page_{page}.tsv"
-        conda:
-            "../../envs/figures.yaml"
         group:
             "provenance" if page == "provenance" else "figures"
+        conda:
+            "../../envs/figures.yaml"
         threads: 1
         resources:
             mem_mb=more_memory(1000),

@@ -25,10 +25,10 @@ rule tabulate:
         f"{RESULTS}/logs/tabulate.txt",
     benchmark:
         f"{RESULTS}/benchmarks/tabulate.tsv"
-    conda:
-        "../../envs/figures.yaml"
     group:
         "figures"
+    conda:
+        "../../envs/figures.yaml"
     threads: 1
     resources:
         mem_mb=more_memory(2000),
@@ -50,10 +50,10 @@ rule tabulate_falsifications:
         f"{RESULTS}/logs/tabulate_falsifications.txt",
     benchmark:
         f"{RESULTS}/benchmarks/tabulate_falsifications.tsv"
-    conda:
-        "../../envs/figures.yaml"
     group:
         "figures"
+    conda:
+        "../../envs/figures.yaml"
     threads: 1
     resources:
         mem_mb=more_memory(1000),
@@ -75,10 +75,10 @@ rule claims:
         f"{RESULTS}/logs/claims.txt",
     benchmark:
         f"{RESULTS}/benchmarks/claims.tsv"
-    conda:
-        "../../envs/figures.yaml"
     group:
         "figures"
+    conda:
+        "../../envs/figures.yaml"
     threads: 1
     resources:
         mem_mb=more_memory(1000),

@@ -12,10 +12,10 @@ rule train:
         f"{RESULTS}/logs/train/{HEAVY_JOB}.txt",
     benchmark:
         f"{RESULTS}/benchmarks/train/{HEAVY_JOB}.tsv"
-    conda:
-        "../../envs/compute.yaml"
     group:
         "train"
+    conda:
+        "../../envs/compute.yaml"
     threads: COMPUTE.threads
     resources:
         mem_mb=more_memory(COMPUTE.mem_mb),

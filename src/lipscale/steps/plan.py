@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--results",
         default="results",
         type=Path,
-        help="folder with finished experiments and published records, default: results",
+        help="folder with experiments and published records, default: results",
     )
 
 

@@ -1,4 +1,4 @@
-"""Results of other settings are moved to `results/<experiment>/replaced/` before the workflow computes new ones in their place."""
+"""Results of other settings are moved to `results/<experiment>/replaced/` before the workflow computes new ones."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
