@@ -55,7 +55,7 @@ TINY = {
         "fixed_lipschitz": [1, 20],
         "unconstrained_learning_rate": 0.01,
     },
-    "evaluation": {"epsilons": [72], "attack_images": 60, "audit_images": 10, "attack_batch_size": 60},
+    "evaluation": {"epsilons": [72], "attack_images": 60, "spot_check_images": 10, "attack_batch_size": 60},
     "compute": {"pack": True},
 }
 
@@ -68,22 +68,23 @@ def tiny() -> dict:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> Path:
-    """The prepared digits of the tiny config."""
+    """The folder of the prepared digits of the tiny config."""
     from lipscale.data.prepare import prepare
+    from lipscale.store.dataset import write_dataset
 
     folder = tmp_path_factory.mktemp("digits")
-    prepare(configs.check(copy.deepcopy(TINY))["dataset"], folder)
+    write_dataset(folder, *prepare(configs.check(copy.deepcopy(TINY)).dataset))
     return folder
 
 
 @pytest.fixture
 def settings(tiny):
-    """`settings(...)`: the settings of the tiny config's first LiST run, with keys of its sections changed."""
+    """`settings(...)`: the settings of the tiny config's first run of a method, with keys of its sections changed."""
 
-    def make(method: str = "list", **changes: dict) -> dict:
+    def make(method: str = "list", **changes: dict) -> configs.Run:
         for section, values in changes.items():
             tiny.setdefault(section, {}).update(values)
-        return next(run for run in configs.runs(configs.check(tiny)) if run["method"] == method)
+        return next(run for run in configs.runs(configs.check(tiny)) if run.method == method)
 
     return make
 
@@ -162,7 +163,7 @@ def tiny_experiment(tmp_path_factory) -> Path:
 
 def tables(results: Path) -> dict[str, pd.DataFrame]:
     """The tables of an experiment, each cell as it is written, without measured times."""
-    names = ["runs", "history", "feedback", "sweep", "reliability", "certified"]
+    names = ["runs", "robustness", "history", "feedback", "sweep", "reliability", "certified"]
     read = {name: pd.read_csv(results / "tables" / f"{name}.csv", dtype=str) for name in names}
     return {name: table.drop(columns=[column for column in table if "seconds" in column]) for name, table in read.items()}
 

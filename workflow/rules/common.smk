@@ -123,6 +123,8 @@ rule configure:
         runs=[f"{run_folder(settings)}/config.yaml" for settings in RUNS],
     log:
         f"{RESULTS}/logs/configure.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/configure.tsv"
     conda:
         "../../envs/figures.yaml"
     threads: 1

@@ -1,9 +1,6 @@
-"""Results that were altered, cut off, mixed up or made with other settings are named, refused, and made anew when removed."""
+"""Results that were altered, cut off, mixed up or made with other settings are named and refused."""
 
-import io
-import json
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,38 +11,38 @@ from lipscale import config as configs
 from lipscale.cli import main
 from lipscale.errors import LipscaleError
 from lipscale.store import files
-from lipscale.store.checksums import FORMAT, checked, seal
-from lipscale.tables import join as tables
+from lipscale.store.checksums import FORMAT, checked, record
 
 pytestmark = pytest.mark.slow
 
 SMALL = TINY | {
-    "experiment": "sealed",
+    "experiment": "small",
     "training": {"epochs": 2, "batch_size": 128, "learning_rate": 0.02},
     "runs": {"seeds": [0], "list_initial_lipschitz": [1], "fixed_lipschitz": [20]},
-    "evaluation": {"epsilons": [72], "attack_images": 8, "audit_images": 2, "attack_batch_size": 8},
+    "evaluation": {"epsilons": [72], "attack_images": 8, "spot_check_images": 2, "attack_batch_size": 8},
 }
 RUN = "runs/fixed-20-seed0"
-# what is damaged, and the verb that would read it next
+# what is damaged, and the step that would read it next
 READERS = {
-    f"{RUN}/config.yaml": "tabulate",
-    f"{RUN}/history.csv": "calibrate",
+    f"{RUN}/config.yaml": "evaluate",
+    f"{RUN}/history.csv": "evaluate",
     f"{RUN}/feedback.csv": "tabulate",
-    f"{RUN}/model.safetensors": "predict",
-    f"{RUN}/provenance.json": "tabulate",
-    f"{RUN}/logits.npz": "certify",
-    f"{RUN}/calibration.json": "tabulate",
+    f"{RUN}/model.safetensors": "evaluate",
+    f"{RUN}/provenance.json": "evaluate",
+    f"{RUN}/logits.npz": "attack",
+    f"{RUN}/calibration.json": "attack",
     f"{RUN}/reliability.csv": "tabulate",
     f"{RUN}/sweep.csv": "tabulate",
     f"{RUN}/radii.csv": "attack",
     f"{RUN}/certificate.json": "tabulate",
     f"{RUN}/attack.csv": "tabulate",
     f"{RUN}/attack.json": "tabulate",
-    "data/arrays.npz": "predict",
-    "data/manifest.json": "predict",
+    "config.yaml": "tabulate",
+    "data/arrays.npz": "evaluate",
+    "data/manifest.json": "evaluate",
     "tables/runs.csv": "draw",
-    "tables/sweep.csv": "judge",
-    "tables/history.csv": "draw",
+    "tables/sweep.csv": "claims",
+    "tables/history.csv": "summarise",
     "tables/reliability.csv": "draw",
     "tables/certified.csv": "draw",
     "tables/config.yaml": "page",
@@ -54,7 +51,7 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("sealed")
+    folder = tmp_path_factory.mktemp("small")
     snakemake(folder, SMALL, "--cores", 2)
     return folder
 
@@ -67,45 +64,22 @@ def copied(finished, tmp_path) -> Path:
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
-    """`refused(results, verb)` runs the verb that reads a file, as the workflow does, and returns the sentence it ends with."""
+def refused(capsys):
+    """`refused(results, step)` runs the step that reads a file, as the workflow does, and returns the sentence it ends with."""
 
-    def run(results: Path, verb: str) -> str:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(configs.check(SMALL))))
-        assert main([verb, *map(str, arguments(results, verb))]) == 1
+    def run(results: Path, step: str) -> str:
+        extra = {"page": ["provenance", results, "--output", results / "pages" / "provenance.html"]}
+        folders = [results / RUN] if step in ("evaluate", "attack") else [results]
+        assert main([step, *map(str, extra.get(step, folders))]) == 1
         return capsys.readouterr().err.splitlines()[-1]
 
     return run
 
 
-def arguments(results: Path, verb: str) -> list:
-    run = results / RUN
-    return {
-        "predict": [run, "--data", results / "data"],
-        "calibrate": [run],
-        "certify": [run],
-        "attack": [
-            run, "--data", results / "data", "--epsilons", 72, "--images", 8, "--audit", 2, "--batch-size", 8,
-        ],
-        "tabulate": [
-            results / "runs/list-1-seed0", run, "--config", "-", "--data", results / "data", "--tables", results / "tables"
-        ],
-        "judge": ["--tables", results / "tables", "--epsilon", 72, "--posthoc-lipschitz", 20],
-        "draw": [
-            "figure1", "certified", "sheets", "--tables", results / "tables", "--folder", results / "figures",
-            "--posthoc-lipschitz", 20,
-        ],
-        "page": [
-            "provenance", "--tables", results / "tables", "--data", results / "data", "--launched", "snakemake",
-            "--output", results / "pages" / "provenance.html",
-        ],
-    }[verb]  # fmt: skip
-
-
 @pytest.mark.parametrize("damage", ["altered", "cut off", "replaced"])
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_file_is_named(copied, refused, name, damage):
-    path = copied / "results" / "sealed" / name
+    path = copied / "results" / "small" / name
     content = path.read_bytes()
     if damage == "altered":
         middle = len(content) // 2
@@ -114,38 +88,38 @@ def test_damaged_file_is_named(copied, refused, name, damage):
         path.write_bytes(content[: len(content) // 2])
     else:
         path.write_bytes(b"")
-    sentence = refused(copied / "results" / "sealed", READERS[name])
-    assert f"{name} is not what was written there" in sentence
-    assert "remove it, and it is made anew" in sentence
+    sentence = refused(copied / "results" / "small", READERS[name])
+    assert f"{name} was altered after it was written" in sentence
+    assert "delete it and rerun the workflow" in sentence
 
 
-def test_removed_file_is_made_anew_as_it_was(finished, tmp_path):
-    """A damaged file stops the workflow, which names it, and leaves the tables; removed, it is made again, without training."""
+def test_deleted_file_is_recomputed_as_it_was(finished, tmp_path):
+    """A damaged file stops the workflow, which names it, and leaves the tables; deleted, it is recomputed, without training."""
     folder = tmp_path / "again"
     shutil.copytree(finished, folder)
-    path, table = folder / "results/sealed" / RUN / "logits.npz", folder / "results/sealed/tables/runs.csv"
+    path, table = folder / "results/small" / RUN / "logits.npz", folder / "results/small/tables/runs.csv"
     content, before = path.read_bytes(), pd.read_csv(table)
     path.write_bytes(content[:-100])
     said = snakemake(folder, SMALL, "--cores", 2, check=False)
     assert said.returncode != 0
-    assert "logits.npz is not what was written there" in said.stdout
+    assert "logits.npz was altered after it was written" in said.stdout
     assert pd.read_csv(table).equals(before)
     path.unlink()
     table.unlink()
-    (folder / "results/sealed/figures/figure1.png").unlink()  # Snakemake makes only what a figure is missing for
+    (folder / "results/small/figures/figure1.png").unlink()  # Snakemake makes only what a figure is missing for
     said = snakemake(folder, SMALL, "--cores", 2)
-    assert "rule train_fixed" not in said.stdout
+    assert "rule train:" not in said.stdout
     assert path.read_bytes() == content
     seconds = ["attack_seconds"]
     assert pd.read_csv(table).drop(columns=seconds).equals(before.drop(columns=seconds))
 
 
 def test_files_of_another_run_are_refused(copied, refused):
-    """Whole files with whole seals, but of another run: logits that are not this model's."""
-    run, other = copied / "results" / "sealed" / RUN, copied / "results" / "sealed" / "runs/list-1-seed0"
-    for name in ("logits.npz", ".seals/logits.npz.json"):
+    """Whole files with whole checksums, but of another run: logits that are not this model's."""
+    run, other = copied / "results" / "small" / RUN, copied / "results" / "small" / "runs/list-1-seed0"
+    for name in ("logits.npz", ".checksums/logits.npz.json"):
         shutil.copyfile(other / name, run / name)
-    assert "logits.npz was made from another model.safetensors" in refused(copied / "results" / "sealed", "certify")
+    assert "logits.npz was made from another version of model.safetensors" in refused(copied / "results" / "small", "attack")
 
 
 @pytest.mark.parametrize(
@@ -159,25 +133,25 @@ def test_files_of_another_run_are_refused(copied, refused):
 )
 def test_results_of_another_config_are_refused(copied, section, key, value, message):
     config = configs.check({**SMALL, section: {**SMALL[section], key: value}})
-    results = copied / "results" / "sealed"
+    results = copied / "results" / "small"
     with pytest.raises(LipscaleError, match=message):
         tables.check_origin([results / RUN], config, results / "data")
 
 
 def test_results_of_another_version_are_refused(copied, refused):
-    path = copied / "results" / "sealed" / RUN / ".seals" / "model.safetensors.json"
+    path = copied / "results" / "small" / RUN / ".checksums" / "model.safetensors.json"
     files.write_json(path, files.read_json(path) | {"format": FORMAT + 1})
-    sentence = refused(copied / "results" / "sealed", "predict")
-    assert f"version {FORMAT + 1} of the results, and this lipscale reads version {FORMAT}" in sentence
+    sentence = refused(copied / "results" / "small", "evaluate")
+    assert f"has format {FORMAT + 1}, and this lipscale reads format {FORMAT}" in sentence
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"format": 1}', '{"format": 1, "sha256": 3, "made_from": {}}'])
-def test_damaged_seal_is_refused(tmp_path, content):
+def test_damaged_checksum_is_refused(tmp_path, content):
     (tmp_path / "a.txt").write_text("a")
-    seal(tmp_path / "a.txt")
+    record(tmp_path / "a.txt")
     assert checked(tmp_path / "a.txt") == tmp_path / "a.txt"
-    (tmp_path / ".seals" / "a.txt.json").write_text(content)
-    with pytest.raises(LipscaleError, match=r"a\.txt has no seal that says whether it is whole"):
+    (tmp_path / ".checksums" / "a.txt.json").write_text(content)
+    with pytest.raises(LipscaleError, match=r"a\.txt has no checksum"):
         checked(tmp_path / "a.txt")
 
 
@@ -188,12 +162,12 @@ def test_missing_file_is_named(tmp_path):
 
 def test_model_that_does_not_have_the_last_lipschitz_of_its_history_is_refused(copied, refused):
     """An L that was not updated after the last epoch: the history says one thing, the model another."""
-    results = copied / "results" / "sealed"
+    results = copied / "results" / "small"
     history = results / "runs/list-1-seed0/history.csv"
     rows = files.read_rows(history)
     rows[-1]["next_lipschitz"] = rows[-1]["lipschitz"]
     files.write_rows(history, list(rows[0]), rows)
-    seal(history)
+    record(history)
     for name in ("calibration.json", "sweep.csv"):
-        seal(history.parent / name)
+        record(history.parent / name)
     assert "its model has L = " in refused(results, "tabulate")

@@ -1,4 +1,4 @@
-"""`snakemake --use-conda`, as in the README: the tables of a run without conda, from nothing but what the environments hold."""
+"""`snakemake --use-conda`, as in docs/conda.md: the tables of a run without conda, from nothing but what the environments hold."""
 
 import json
 import os
@@ -21,8 +21,8 @@ reason = "LIPSCALE_CONDA_UP does not name a script that prints how to put a cond
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CONDA_UP, reason=reason)]
 
 VERBS_OF = {
-    "envs/compute.yaml": {"prepare", "train", "predict", "calibrate", "certify", "attack", "audit"},
-    "envs/figures.yaml": {"tabulate", "tabulate-audits", "judge", "draw", "page"},
+    "envs/compute.yaml": {"prepare", "train", "evaluate", "attack", "falsify"},
+    "envs/figures.yaml": {"configure", "tabulate", "tabulate-falsifications", "claims", "draw", "summarise", "page"},
 }
 RECORDER = '''
 """Python imports this as it starts in a rule; as it ends, what was loaded is written down."""
@@ -42,9 +42,9 @@ atexit.register(record)
 '''
 
 
-def of_readme(command: str) -> str:
-    """The line of the README that begins with a command, without its comment."""
-    return re.search(rf"^    ({re.escape(command)}.*?)(  +#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)[1]
+def of_docs(command: str) -> str:
+    """The line of docs/conda.md that begins with a command, without its comment."""
+    return re.search(rf"^    ({re.escape(command)}.*?)(  +#.*)?$", (ROOT / "docs" / "conda.md").read_text(), re.MULTILINE)[1]
 
 
 def clone(folder: Path) -> Path:
@@ -114,16 +114,16 @@ class User:
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory):
-    """Has followed the README with one seed of the digits, then audited a small experiment, so that every rule has run."""
+    """Has followed docs/conda.md with one seed of the digits, then falsified a small experiment, so that every rule has run."""
     user = User(tmp_path_factory.mktemp("conda"))
     runs = {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [1]}
-    small = {**TINY, "runs": runs, "evaluation": {**TINY["evaluation"], "own_radius_images": 5}}
+    small = {**TINY, "runs": runs, "evaluation": {**TINY["evaluation"], "falsify_images": 5}}
     for name, config in {"digits": one_seed_of_the_digits(), "small": small}.items():
         (user.clone / f"{name}.yaml").write_text(yaml.safe_dump(config))
-    launch = of_readme("snakemake --cores all --use-conda")
+    launch = of_docs("snakemake --cores all --use-conda")
     try:
-        user.types(of_readme("conda env create"), f"{launch} --configfile digits.yaml")
-        user.types("conda activate lipscale", f"{launch} --configfile small.yaml -- audit")
+        user.types(of_docs("conda env create"), f"{launch} --configfile digits.yaml")
+        user.types("conda activate lipscale", f"{launch} --configfile small.yaml -- falsify")
         yield user
     finally:
         for folder in (user.conda, user.clone / ".snakemake"):  # gigabytes, which pytest would keep

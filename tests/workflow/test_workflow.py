@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lipscale.tables.falsifications import tabulate_falsifications
 from PIL import Image
 
 from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale.evaluation.metrics import expected_calibration_error, probabilities
-from lipscale.planning.estimate import plan
+from lipscale.planning.estimate import estimate
 from lipscale.planning.record import measure
 from lipscale.store import files
-from lipscale.store.checksums import seal
+from lipscale.store.checksums import record as record_checksum
+from lipscale.store.run_folder import RunFolder
 
 FIGURES = ["figure1", "figure2", "figure3", "reliability", "certified"]
 EPSILONS = TINY["evaluation"]["epsilons"]
@@ -38,13 +40,13 @@ def runs(results) -> pd.DataFrame:
 
 
 def test_every_run_has_its_row_and_its_files(results, runs):
-    expected = [settings["run"] for settings in configs.runs(configs.check(TINY))]
+    expected = [settings.run for settings in configs.runs(configs.check(TINY))]
     assert runs["run"].tolist() == expected
     for run in expected:
         assert {path.name for path in (results / "runs" / run).iterdir()} == {
             "config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json", "logits.npz",
             "calibration.json", "reliability.csv", "sweep.csv", "radii.csv", "certificate.json", "attack.csv", "attack.json",
-            "images.csv", ".seals",
+            "images.csv", ".checksums",
         }  # fmt: skip
 
 
@@ -60,7 +62,7 @@ def test_rows_fit_the_files_of_their_runs(results, runs):
             logits, labels = arrays["test_logits"], arrays["test_labels"]
         assert row.ece == pytest.approx(expected_calibration_error(probabilities(logits), labels), abs=1e-9)
         certificate = files.read_json(folder / "certificate.json")
-        assert (certificate["lipschitz"] or np.inf, certificate["lipschitz_certified"]) == (
+        assert (float(certificate["lipschitz"]), certificate["lipschitz_certified"]) == (
             row.lipschitz,
             row.lipschitz_certified,
         )
@@ -137,10 +139,10 @@ def test_netcal_agreed(results, runs):
 
 
 def test_every_row_says_where_it_comes_from(runs):
-    settings = {run["run"]: run for run in configs.runs(configs.check(TINY))}
+    settings = {run.run: run for run in configs.runs(configs.check(TINY))}
     for row in runs.itertuples():
-        assert row.config_hash == configs.digest(settings[row.run])
-        assert row.seed == settings[row.run]["seed"]
+        assert row.config_hash == configs.digest(settings[row.run].identity())
+        assert row.seed == settings[row.run].seed
         assert row.train_seconds > 0
         assert row.attack_seconds > 0
         assert "torch=" in row.versions
@@ -156,7 +158,7 @@ def test_claims_are_judged(results):
 
 
 def test_figures_are_there(results, runs):
-    assert {path.stem for path in (results / "figures" / "sheets").glob("*.png")} == set(runs["run"])
+    assert {path.stem for path in (results / "figures" / "summaries").glob("*.png")} == set(runs["run"])
     for figure in FIGURES:
         assert Image.open(results / "figures" / f"{figure}.png").size[0] > 900
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
@@ -165,15 +167,15 @@ def test_figures_are_there(results, runs):
 
 def test_publishing_needs_one_commit(results, tmp_path):
     """The tiny experiment runs outside a checkout, so its commit is unknown; with one, the page is written."""
-    arguments = ["publish", "--results", results, "--folder", tmp_path, "--command", "make figures"]
+    arguments = ["publish", results, "--folder", tmp_path, "--command", "make figures"]
     assert "come from unknown; allowed: one commit" in lipscale(*arguments, check=False).stderr
     copied = tmp_path / "tiny"
     shutil.copytree(results, copied)
     table = pd.read_csv(copied / "tables" / "runs.csv").assign(commit="a" * 40)
     table.to_csv(copied / "tables" / "runs.csv", index=False)
-    arguments[2] = copied
-    assert "runs.csv is not what was written there" in lipscale(*arguments, check=False).stderr
-    seal(copied / "tables" / "runs.csv")
+    arguments[1] = copied
+    assert "runs.csv was altered after it was written" in lipscale(*arguments, check=False).stderr
+    record_checksum(copied / "tables" / "runs.csv")
     lipscale(*arguments)
     page = (tmp_path / "README.md").read_text()
     assert "`make figures`" in page
@@ -209,7 +211,7 @@ def test_list_runs_are_compared(results, runs, tmp_path):
 def test_measuring_list_runs_leaves_out_attacks_and_other_runs(tmp_path, tiny):
     tiny["compute"]["pack"] = False
     assert planned(snakemake(tmp_path, tiny, "--dry-run", "--", "measure").stdout) == {
-        "prepare_data", "train_list", "predict", "calibrate", "certify", "measure",
+        "configure", "prepare_data", "train", "evaluate", "measure",
     }  # fmt: skip
 
 
@@ -220,7 +222,7 @@ def test_jobs_share_a_gpu(tmp_path, tiny):
 
 
 def test_logs_and_benchmarks_are_there(results):
-    for rule, job in (("train", "list-0.1"), ("attack", "fixed-20"), ("calibrate", "all")):
+    for rule, job in (("train", "list-0.1"), ("attack", "fixed-20"), ("evaluate", "all")):
         assert (results / "logs" / rule / f"{job}.txt").exists()
         assert "cpu_time" in (results / "benchmarks" / rule / f"{job}.tsv").read_text()
     assert re.search(r"list-0\.1-seed0: 100%.*loss=.*L=.*T=", (results / "logs" / "train" / "list-0.1.txt").read_text())
@@ -236,7 +238,7 @@ def test_nothing_is_left_to_do(finished):
 
 
 def test_a_new_style_redraws_a_figure_and_trains_nothing(finished):
-    code = finished / "src" / "lipscale" / "figures" / "figure3.py"
+    code = finished / "src" / "lipscale" / "report" / "figures" / "figure3.py"
     before = code.read_text()
     code.write_text(before.replace("s=30", "s=40"))
     said = snakemake(finished, TINY, "--dry-run", "--cores", 2, root=finished).stdout
@@ -252,21 +254,21 @@ def test_figures_are_redrawn_from_what_is_there(finished, results, runs, tiny):
     after = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file() and path.parent.name != ".locks"}
     changed = {path.relative_to(results) for path in after if after[path] != before.get(path)}
     figures = {Path("figures") / f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png", "csv")}
-    sheets = {Path("figures") / "sheets" / f"{run}.png" for run in runs["run"]}
-    assert changed == figures | sheets | {Path("logs/figures.txt"), Path("benchmarks/figures.tsv")}
+    summaries = {Path("figures") / "summaries" / f"{run}.png" for run in runs["run"]}
+    assert changed == figures | summaries | {Path("logs/figures.txt"), Path("benchmarks/figures.tsv")}
 
 
-def test_new_epsilons_attack_anew_and_train_nothing(finished, tiny):
+def test_new_epsilons_rerun_attacks_and_train_nothing(finished, tiny):
     tiny["evaluation"]["epsilons"] = [36]
     rules = planned(snakemake(finished, tiny, "--dry-run", "--cores", 2, root=finished).stdout)
     assert {"attack", "tabulate", "draw_figure3"} <= rules
-    assert not rules & {"prepare_data", "train_list", "train_fixed", "predict", "calibrate"}
+    assert not rules & {"prepare_data", "train", "evaluate"}
 
 
-def test_a_new_learning_rate_trains_everything_anew(finished, tiny):
+def test_a_new_learning_rate_retrains_everything(finished, tiny):
     tiny["training"]["learning_rate"] = 0.03
     rules = planned(snakemake(finished, tiny, "--dry-run", "--cores", 2, root=finished).stdout)
-    assert {"train_list", "train_fixed", "predict", "attack", "draw_figure1"} <= rules
+    assert {"train", "evaluate", "attack", "draw_figure1"} <= rules
     assert "prepare_data" not in rules
 
 
@@ -295,30 +297,53 @@ def test_a_failing_job_shows_its_sentence(tmp_path, tiny):
     assert sentence in (tmp_path / "results" / "tiny" / "logs" / "prepare_data.txt").read_text()
 
 
-def test_certificates_are_audited(finished, results, tmp_path):
-    """Of one setting, as attacks take their time; the rule that joins the audits of all settings is dry-run."""
-    config = {**TINY, "evaluation": {**TINY["evaluation"], "own_radius_images": 5}}
-    snakemake(finished, config, "--cores", 2, "--", "results/tiny/runs/fixed-1-seed0/audit.json", root=finished)
-    folders = [results / "runs" / f"fixed-1-seed{seed}" for seed in TINY["runs"]["seeds"]]
-    lipscale("tabulate-audits", *folders, "--tables", tmp_path)
-    table = pd.read_csv(tmp_path / "audit.csv")
+def test_certificates_are_falsified(finished, results, tmp_path):
+    """Of one setting, as attacks take their time; the rule that joins all of them is dry-run."""
+    config = {**TINY, "evaluation": {**TINY["evaluation"], "falsify_images": 5}}
+    snakemake(finished, config, "--cores", 2, "--", "results/tiny/runs/fixed-1-seed0/falsification.json", root=finished)
+    folders = [RunFolder(results / "runs" / f"fixed-1-seed{seed}") for seed in TINY["runs"]["seeds"]]
+    tabulate_falsifications(folders, tmp_path)
+    table = pd.read_csv(tmp_path / "falsification.csv")
     assert table["run"].tolist() == ["fixed-1-seed0", "fixed-1-seed1"]
     assert table["images"].tolist() == [5, 5]
     assert table["broken"].tolist() == [0, 0]
-    said = snakemake(finished, config, "--dry-run", "--", "audit", root=finished).stdout
-    assert planned(said) == {"audit_certificates", "tabulate_audits", "audit"}
+    said = snakemake(finished, config, "--dry-run", "--", "falsify", root=finished).stdout
+    assert planned(said) == {"configure", "falsify_certificates", "tabulate_falsifications", "falsify"}
 
 
-def test_plan_from_the_record_of_an_experiment_is_what_it_took(results, tmp_path):
+def test_estimate_from_the_record_of_an_experiment_is_what_it_took(results, tmp_path):
     record = measure(results)
     for pack, seeds in ((True, [0, 1]), (False, [0, 1, 2])):
         config = {**TINY, "compute": {"pack": pack}, "runs": {**TINY["runs"], "seeds": seeds}}
         said = snakemake(tmp_path, config, "--dry-run", "--quiet", "rules").stdout
         jobs = int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]) - 1  # the target `all` is none
-        assert plan(configs.check(config), record).jobs == jobs
-    foretold = plan(configs.check(TINY), record)
+        assert estimate(configs.check(config), record).jobs == jobs
+    estimated = estimate(configs.check(TINY), record)
     jobs = [pd.read_csv(path, sep="\t")["s"].sum() for path in (results / "benchmarks" / "train").iterdir()]
-    assert foretold.stages["train"].total == pytest.approx(sum(jobs))
+    assert estimated.stages["train"].total == pytest.approx(sum(jobs))
     parts = (results / part for part in ("data", "runs"))
     size = sum(path.stat().st_size for part in parts for path in part.rglob("*") if path.is_file())
-    assert foretold.data_bytes == pytest.approx(size, rel=0.01)  # but for locks
+    assert estimated.data_bytes == pytest.approx(size, rel=0.01)  # but for locks
+
+
+def test_results_of_other_settings_are_moved_aside_and_named(finished, results, tiny, tmp_path):
+    """Nothing that was computed is overwritten without a word: here an attack, then a training with other settings."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    folder = tmp_path / "copy"
+    run, replaced = folder / "results/tiny/runs/fixed-20-seed0", folder / "results/tiny/replaced"
+    tiny["compute"]["pack"] = False
+    before = {name: (run / name).read_bytes() for name in ("attack.csv", "model.safetensors")}
+    tiny["evaluation"]["epsilons"] = [36]
+    target = "results/tiny/runs/fixed-20-seed0/attack.csv"
+    said = snakemake(folder, tiny, "--cores", 1, "--", target, root=folder).stdout
+    assert "replaced/fixed-20-seed0-attack-1 keeps what was made with evaluation.epsilons = [72]" in said
+    assert (replaced / "fixed-20-seed0-attack-1" / "attack.csv").read_bytes() == before["attack.csv"]
+    tiny["training"]["epochs"] = 1
+    tiny["runs"]["fixed_lipschitz"] = [20]
+    tiny["runs"]["list_initial_lipschitz"] = [0.1]
+    target = "results/tiny/runs/fixed-20-seed0/model.safetensors"
+    said = snakemake(folder, tiny, "--cores", 1, "--", target, root=folder).stdout
+    assert "replaced/fixed-20-seed0-1 keeps what was made with training.epochs = 6" in said
+    assert (replaced / "fixed-20-seed0-1" / "model.safetensors").read_bytes() == before["model.safetensors"]
+    assert (replaced / "fixed-20-seed0-1" / "attack.csv").exists()
+    assert "runs that the config does not ask for: fixed-1-seed0, fixed-1-seed1, list-100-seed0, list-100-seed1" in said

@@ -23,15 +23,15 @@ CONFIG = {
     "training": {"epochs": 30, "batch_size": 128, "learning_rate": 0.02},
     "runs": {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [20]},
     "figures": {"posthoc_lipschitz": 20},
-    "evaluation": {"epsilons": [72], "attack_images": 6, "audit_images": 2, "attack_batch_size": 3},
+    "evaluation": {"epsilons": [72], "attack_images": 6, "spot_check_images": 2, "attack_batch_size": 3},
 }
 TARGET = "results/tiny/tables/runs.csv"
 KILLS = [  # which job must have begun, and what is killed; Snakemake alone leaves orphans, which the next start meets
-    ("train", "job"), ("train", "group"), ("train", "main"), ("train", "group"), ("predict", "main"), ("calibrate", "job"),
+    ("train", "job"), ("train", "group"), ("train", "main"), ("train", "group"), ("evaluate", "main"), ("evaluate", "job"),
     ("attack", "group"), ("attack", "job"), ("attack", "group"), ("attack", "main"),
 ]  # fmt: skip
-LATEST = {"train": 5.0, "predict": 3.0, "calibrate": 4.0, "attack": 6.0}  # seconds after the job's start; 2 go into importing
-MADE = {"train": "model.safetensors", "predict": "logits.npz", "calibrate": "calibration.json", "attack": "attack.csv"}
+LATEST = {"train": 5.0, "evaluate": 4.0, "attack": 6.0}  # seconds after the job's start; 2 go into importing
+MADE = {"train": "model.safetensors", "evaluate": "calibration.json", "attack": "attack.csv"}
 
 
 def jobs(folder: Path, verb: str = "") -> list[int]:
@@ -79,6 +79,7 @@ def kill(folder: Path, verb: str, victim: str, delay: float) -> str | None:
     for path in (folder / "results" / "tiny" / "runs").glob(f"*/{MADE[verb]}"):
         path.unlink()  # where orphans or the last start have got further than this job
     output = folder / "output.txt"
+    snakemake(folder, CONFIG, "--cores", 1, "--unlock")
     process = start(folder, output)
     wait_until(lambda: jobs(folder, verb), process, output)
     time.sleep(delay)  # the moment is random: there is nothing to wait for
@@ -91,7 +92,7 @@ def kill(folder: Path, verb: str, victim: str, delay: float) -> str | None:
 
 
 def test_killed_ten_times(unbroken, tmp_path):
-    """Each time, Snakemake starts again with the same command, without --unlock and without --rerun-incomplete."""
+    """Each time, Snakemake starts again with the same command, after --unlock where it was killed itself."""
     chance, said = random.Random(0), []
     for verb, victim in KILLS:
         heard = None
@@ -101,28 +102,26 @@ def test_killed_ten_times(unbroken, tmp_path):
         if victim == "job":
             assert re.search(r"Error in rule \w+:(.*\n)+ +log: results/tiny/logs/", heard)
             assert "lipscale: the process was killed (SIGKILL)" in heard
+    snakemake(tmp_path, CONFIG, "--cores", 1, "--unlock")
     snakemake(tmp_path, CONFIG, "--cores", 2, "--", TARGET)
     assert_same_tables(tmp_path / "results" / "tiny", unbroken / "results" / "tiny")
-    assert "its lock on the folder is removed" in "".join(said)
     left = [path.name for path in (tmp_path / "results" / "tiny").rglob("*") if path.is_file()]
     assert not [name for name in left if "partial" in name or "checkpoint" in name]
     assert "Nothing to be done" in snakemake(tmp_path, CONFIG, "--dry-run", "--", TARGET).stdout
 
 
 def test_second_workflow_in_the_same_folder_is_refused(unbroken, tmp_path):
-    """Also where it makes other files of the experiment; the first one goes on undisturbed. A dry run is no second workflow."""
+    """By Snakemake's own locks; the first one goes on undisturbed."""
     shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
     for path in (tmp_path / "results").rglob("*.csv"):
         if path.parent.name == "tables" or path.name == "radii.csv":
             path.unlink()
     output = tmp_path / "output.txt"
-    with locks.writing("certify", [tmp_path / "results" / "tiny" / "runs" / "fixed-20-seed0"]):  # which the first waits for
+    with locks.writing("evaluate", [tmp_path / "results" / "tiny" / "runs" / "fixed-20-seed0"]):  # which the first waits for
         process = start(tmp_path, output)
-        wait_until(lambda: jobs(tmp_path, "certify"), process, output)
-        second = snakemake(tmp_path, CONFIG, "--cores", 1, "--", "figures", check=False)
-        snakemake(tmp_path, CONFIG, "--dry-run", "--", TARGET)
+        wait_until(lambda: jobs(tmp_path, "evaluate"), process, output)
+        second = snakemake(tmp_path, CONFIG, "--cores", 1, "--", TARGET, check=False)
     assert second.returncode == 1
-    sentence = f"the experiment tiny is already being made, by process {process.pid}; wait until it ends, or stop it first"
-    assert sentence in second.stdout
+    assert "Directory cannot be locked" in second.stdout
     assert process.wait() == 0, output.read_text()
     assert_same_tables(tmp_path / "results" / "tiny", unbroken / "results" / "tiny")
