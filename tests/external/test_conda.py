@@ -1,4 +1,4 @@
-"""`snakemake --use-conda`, as in docs/conda.md: the tables of a run without conda, from nothing but what the environments hold."""
+"""`snakemake --use-conda`, as in docs/conda.md: the tables of a run without conda, from nothing but the environments."""
 
 import json
 import os

@@ -133,9 +133,10 @@ def test_files_of_another_run_are_refused(copied, refused):
 )
 def test_results_of_another_config_are_refused(copied, section, key, value, message):
     config = configs.check({**SMALL, section: {**SMALL[section], key: value}})
-    results = copied / "results" / "small"
+    experiment = ExperimentFolder(copied / "results" / "small")
+    experiment.__dict__["config"] = config  # as if it had been configured again, and nothing else
     with pytest.raises(LipscaleError, match=message):
-        tables.check_origin([results / RUN], config, results / "data")
+        check_origin(experiment)
 
 
 def test_results_of_another_version_are_refused(copied, refused):
