@@ -5,14 +5,16 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures test unlock format pins clean
+.PHONY: help figures test docs unlock format pins schema clean
 
 help:
 	@echo "make figures   the embedded default: Figures 1 to 3 of the digits experiment, in results/digits/figures"
 	@echo "make test      the tests"
+	@echo "make docs      the documentation, in site/index.html"
 	@echo "make format    format and lint the sources and the workflow"
 	@echo "make pins      after requirements.lock has changed: copy its pins to the conda environments and pre-commit"
-	@echo "make unlock    after Snakemake was killed on another host: lets it start again; nothing is lost"
+	@echo "make schema    after the config models have changed: write config/schema.json"
+	@echo "make unlock    after Snakemake was killed: lets it start again; nothing is lost"
 	@echo "make clean     remove the environment; results stay"
 	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml)"
 
@@ -22,6 +24,9 @@ figures: .venv/complete
 
 test: .venv/complete
 	python -m pytest -n 2 --dist loadfile
+
+docs: .venv/complete
+	mkdocs build --strict
 
 unlock: .venv/complete
 	snakemake --cores 1 --configfile $(CONFIG) --unlock
@@ -34,6 +39,9 @@ format: .venv/complete
 
 pins: .venv/complete
 	python envs/pin.py
+
+schema: .venv/complete
+	python -m lipscale.config.schema > config/schema.json
 
 clean:
 	rm -rf .venv

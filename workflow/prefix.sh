@@ -10,12 +10,12 @@ export PYTHONPATH
 malloc=glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-$malloc}
 
-# A process that is killed cannot say so itself; this puts it into the log.
+# A killed process cannot say so itself; this puts it into the log.
 python() {
   local status=0
   command python "$@" || status=$?
   if [ $status -eq 137 ]; then
-    echo "lipscale: the process was killed (SIGKILL), as happens where memory runs out; allowed: more memory" \
+    echo "lipscale: the process was killed (SIGKILL), as happens when memory runs out; allowed: more memory" \
       "(compute.mem_mb on a cluster), smaller batches or fewer jobs at once" >&2
   fi
   return $status
