@@ -12,6 +12,8 @@ from lipscale.cli import main
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 from lipscale.store.checksums import FORMAT, checked, record
+from lipscale.store.run_folder import ExperimentFolder
+from lipscale.tables.origin import check_origin
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""A data set, an objective and a figure, each in one file outside the tree, go through the whole workflow, with convolutions."""
+"""A data set, an objective and a figure, each in one file outside the tree, go through the workflow, with convolutions."""
 
 import shutil
 import subprocess
