@@ -1,1 +1,1 @@
-"""Data sets: where images come from (`sources`, `images`), how they are prepared once (`prepare`) and read (`dataset`)."""
+"""Data sets: where images come from (`sources`), how they are split (`prepare`) and what networks see (`dataset`)."""

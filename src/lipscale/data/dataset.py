@@ -1,79 +1,122 @@
-"""The prepared data set: uint8 images and labels of three splits, and a manifest that says where they come from."""
+"""The prepared data set in memory: uint8 images and labels of three splits. It knows no files; `lipscale.store` has them."""
 
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import jsonschema
 import numpy as np
 
 from lipscale.errors import LipscaleError
-from lipscale.store import files
-from lipscale.store.checksums import checked
+
+if TYPE_CHECKING:
+    import torch
 
 SPLITS = ("train", "validation", "test")
-MANIFEST = {  # the part of it that is read
-    "type": "object",
-    "required": ["classes", "image_shape", "mean", "arrays_sha256"],
-    "properties": {
-        "classes": {"type": "array", "minItems": 2},
-        "image_shape": {"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "integer", "minimum": 1}},
-        "mean": {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}},
-        "arrays_sha256": {"type": "string"},
-    },
-}
 
 
-class Dataset:
-    """A folder that `prepare` wrote: `arrays.npz` and `manifest.json`.
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels.
 
     Attributes:
-        mean: of the training split, one value per channel, pixels in [0, 1].
-        classes: how many.
-        image_shape: (channels, height, width).
-        arrays: the file that holds images and labels.
-        sha256: its checksum.
-
-    Raises:
-        LipscaleError: the folder holds no prepared data set, or not a whole one.
+        images: uint8, (images, channels, height, width).
+        labels: int64, (images,), from 0 to the number of classes - 1.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        self.arrays = checked(self.folder / "arrays.npz")
-        try:
-            manifest = files.read_json(checked(self.folder / "manifest.json"))
-            jsonschema.validate(manifest, MANIFEST)
-        except (OSError, ValueError, RecursionError, jsonschema.ValidationError) as error:
-            reason = getattr(error, "message", None) or error
-            raise LipscaleError(f"{self.folder} holds no prepared data set: {reason}") from None
-        self.mean: list[float] = manifest["mean"]
-        self.classes: int = len(manifest["classes"])
-        self.image_shape: tuple[int, int, int] = tuple(manifest["image_shape"])
-        self.sha256: str = manifest["arrays_sha256"]
-        if len(self.mean) != self.image_shape[0]:
-            raise LipscaleError(f"{self.folder}/manifest.json has {len(self.mean)} means for images of {self.image_shape}")
+    images: np.ndarray
+    labels: np.ndarray
 
-    @cached_property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = files.read_arrays(self.arrays)
-        for split in SPLITS:
-            images, labels = (arrays.get(f"{split}_{kind}", np.empty(0)) for kind in ("images", "labels"))
-            whole = images.dtype == np.uint8 and labels.dtype == np.int64 and labels.ndim == 1 and len(labels) > 0
-            whole = whole and images.shape == (len(labels), *self.image_shape)
-            if not whole or labels.min() < 0 or labels.max() >= self.classes:
-                raise LipscaleError(f"{self.arrays} holds no {split} split as its manifest describes it")
-        return arrays
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Splits by name, checked: each has images of one shape, and labels that are classes.
+
+    Attributes:
+        splits: by name; `prepare` makes train, validation and test.
+        classes: their names, in the order of the labels.
+        mean: of the training images, one value per channel, pixels in [0, 1].
+        image_shape: (channels, height, width).
+        sha256: checksum of the file that the images come from; empty if there is none.
+        name: what messages call the data set, such as its folder.
+
+    Raises:
+        LipscaleError: the parts do not fit together.
+    """
+
+    splits: Mapping[str, Split]
+    classes: list[str]
+    mean: list[float]
+    image_shape: tuple[int, int, int]
+    sha256: str = ""
+    name: str = "data set"
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.classes, list) and len(self.classes) > 1 and all(isinstance(c, str) for c in self.classes)):
+            raise LipscaleError(f"{self.name}: classes are {self.classes!r}; allowed: a list of two or more names")
+        shape = self.image_shape
+        if len(shape) != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
+            raise LipscaleError(f"{self.name}: image_shape is {shape!r}; allowed: channels, height, width, each 1 or more")
+        in_range = isinstance(self.mean, list) and all(isinstance(m, int | float) and 0 <= m <= 1 for m in self.mean)
+        if not in_range or len(self.mean) != shape[0]:
+            raise LipscaleError(f"{self.name}: mean is {self.mean!r}; allowed: {shape[0]} numbers from 0 to 1, one per channel")
+        for name, split in self.splits.items():
+            check_split(split, tuple(shape), len(self.classes), f"{self.name}: the {name} split")
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], manifest: Mapping, name: str = "data set") -> "Dataset":
+        """The data set that `prepare` described: its arrays and its manifest.
+
+        Raises:
+            LipscaleError: an array or a key of the manifest is missing, or they do not fit together.
+        """
+        for key in ("classes", "image_shape", "mean"):
+            if not isinstance(manifest, Mapping) or not isinstance(manifest.get(key), list):
+                raise LipscaleError(f"{name}: the manifest has no list {key}; allowed: a manifest that `prepare` wrote")
+        missing = [key for split in SPLITS for key in (f"{split}_images", f"{split}_labels") if key not in arrays]
+        if missing:
+            raise LipscaleError(f"{name}: the array {missing[0]} is missing; allowed: images and labels of {', '.join(SPLITS)}")
+        splits = {split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in SPLITS}
+        sha256 = str(manifest.get("arrays_sha256", ""))
+        return cls(splits, manifest["classes"], manifest["mean"], tuple(manifest["image_shape"]), sha256, name)
+
+    @property
+    def class_count(self) -> int:
+        return len(self.classes)
 
     def images(self, split: str) -> np.ndarray:
         """uint8, (images, channels, height, width)."""
-        return self._arrays[f"{split}_images"]
+        return self._split(split).images
 
     def labels(self, split: str) -> np.ndarray:
         """int64, (images,)."""
-        return self._arrays[f"{split}_labels"]
+        return self._split(split).labels
 
-    def tensors(self, split: str, device: object) -> tuple:
+    def tensors(self, split: str, device: object) -> "tuple[torch.Tensor, torch.Tensor]":
         """uint8 images and int64 labels of a split as torch tensors on `device`."""
-        import torch  # here, since preparing and certifying do without
+        import torch  # here, since data sets are prepared without torch
 
         return torch.from_numpy(self.images(split)).to(device), torch.from_numpy(self.labels(split)).to(device)
+
+    def _split(self, name: str) -> Split:
+        if name not in self.splits:
+            raise LipscaleError(f"{self.name} has no split {name!r}; allowed: {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def check_split(split: Split, image_shape: tuple[int, int, int], class_count: int, name: str) -> None:
+    """Raise LipscaleError, which begins with `name`, where a split is not what `Split` describes."""
+    for kind, array, dtype in (("images", split.images, np.uint8), ("labels", split.labels, np.int64)):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise LipscaleError(f"{name} has {kind} of type {found}; allowed: an array of {np.dtype(dtype)}")
+    images, labels = split.images, split.labels
+    if labels.ndim != 1 or len(labels) == 0 or images.shape != (len(labels), *image_shape):
+        shape = f"(images, {', '.join(map(str, image_shape))})"
+        raise LipscaleError(
+            f"{name} has images of shape {images.shape} and labels of shape {labels.shape}; "
+            f"allowed: {shape} and (images,), at least one image"
+        )
+    if labels.min() < 0 or labels.max() >= class_count:
+        raise LipscaleError(
+            f"{name} has labels from {labels.min()} to {labels.max()}; allowed: from 0 to {class_count - 1}, the last class"
+        )

@@ -1,80 +1,92 @@
-"""A data set prepared once: uint8 arrays, labels, a seeded train/validation split, a manifest."""
+"""A data set is prepared once: uint8 arrays, labels, a seeded choice of validation images, and a manifest."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from lipscale.data.dataset import SPLITS
-from lipscale.data.sources import Split, read
+from lipscale import discovery
+from lipscale.data.dataset import SPLITS, Split, check_split
+from lipscale.data.source import Source
 from lipscale.errors import LipscaleError
-from lipscale.store import files
-from lipscale.store.checksums import seal
+from lipscale.settings import Settings
+from lipscale.units import pixels
+
+SOURCES = "lipscale.data.sources"
 
 
-def prepare(settings: Mapping, folder: Path) -> None:
-    """Write `folder`/arrays.npz and manifest.json for the section `dataset` of a checked config.
+def prepare(settings: Settings) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays and manifest of the data set that a checked section `dataset` of a config describes.
+
+    The arrays are `train_images`, `train_labels`, and the same for `validation` and `test`, as `Split` describes them. Each
+    split keeps the order of the source, which the manifest names; training shuffles.
 
     Raises:
-        LipscaleError: the data set cannot be had or is broken, or a split would be empty.
+        LipscaleError: the data set cannot be had or is damaged, or a split would be empty.
     """
-    source = read(settings)
-    generator = np.random.default_rng(settings["split_seed"])
+    source = discovery.load(SOURCES, settings.name).load(settings)
+    for name, split in (("train", source.train), ("test", source.test)):
+        if split is not None:
+            check_split(
+                split, tuple(settings.image_shape()), len(source.classes), f"data set {settings.name}: the {name} split"
+            )
+    splits = divide(source, settings)
+    arrays = {f"{name}_images": np.ascontiguousarray(split.images) for name, split in splits.items()}
+    arrays |= {f"{name}_labels": split.labels for name, split in splits.items()}
+    return arrays, _manifest(source, splits, settings)
+
+
+def divide(source: Source, settings: Settings) -> dict[str, Split]:
+    """Train, validation and test split of a source. The choice of images depends on `split_seed` only."""
+    generator = np.random.default_rng(settings.split_seed)
     rest, test = source.train, source.test
     if test is None:
-        rest, test = take(rest, settings["test_images"], generator, "dataset.test_images")
-    train, validation = take(rest, settings["validation_images"], generator, "dataset.validation_images")
-    splits = dict(zip(SPLITS, (train, validation, test), strict=True))
-
-    arrays = folder / "arrays.npz"
-    with files.atomic(arrays) as temporary:
-        np.savez(
-            temporary,
-            **{f"{name}_images": np.ascontiguousarray(split.images) for name, split in splits.items()},
-            **{f"{name}_labels": split.labels for name, split in splits.items()},
-        )
-    seal(arrays)
-    files.write_json(
-        folder / "manifest.json",
-        {
-            "dataset": settings["name"],
-            "settings": dict(settings),
-            "source": source.origin,
-            "classes": source.classes,
-            "image_shape": list(train.images.shape[1:]),
-            "counts": {
-                name: {
-                    "images": len(split.labels),
-                    "per_class": np.bincount(split.labels, minlength=len(source.classes)).tolist(),
-                }
-                for name, split in splits.items()
-            },
-            "mean": (train.images.mean(axis=(0, 2, 3), dtype=np.float64) / 255).tolist(),
-            "split_seed": settings["split_seed"],
-            "arrays_sha256": files.sha256(arrays),
-        },
-    )
-    seal(folder / "manifest.json", made_from=[arrays])
+        count = getattr(settings, "test_images", None)
+        if count is None:
+            raise LipscaleError(f"data set {settings.name} has no test split; allowed: a test split, or a setting test_images")
+        rest, test = take(rest, count, generator, "dataset.test_images", source.classes)
+    train, validation = take(rest, settings.validation_images, generator, "dataset.validation_images", source.classes)
+    return dict(zip(SPLITS, (train, validation, test), strict=True))
 
 
-def take(split: Split, count: int, generator: np.random.Generator, key: str) -> tuple[Split, Split]:
-    """(rest, taken): `count` images taken at random, each class in its proportion (largest remainders).
+def take(split: Split, count: int, generator: np.random.Generator, key: str, classes: Sequence[str]) -> tuple[Split, Split]:
+    """(rest, taken): `count` images taken at random, from each class in its proportion (largest remainders).
 
     Raises:
         LipscaleError: a class would be left without an image; the message names the config's `key`.
     """
-    sizes = np.bincount(split.labels)
+    sizes = np.bincount(split.labels, minlength=len(classes))
     shares = min(count, sizes.sum()) * sizes / sizes.sum()  # min, as a huge count would overflow
     quotas = np.floor(shares).astype(int)
     quotas[np.argsort(quotas - shares, kind="stable")[: count - quotas.sum()]] += 1
     if (quotas >= sizes).any():
+        name = classes[np.argmax(quotas >= sizes)]
         raise LipscaleError(
-            f"{key} is {count} of {len(split.labels)}, which leaves class number {np.argmax(quotas >= sizes)} without images; "
-            "allowed: fewer"
+            f"{key} is {count} of {len(split.labels)} images, which leaves none in class {name!r}; allowed: fewer"
         )
     taken = np.concatenate(
         [generator.permutation(np.flatnonzero(split.labels == label))[:quota] for label, quota in enumerate(quotas)]
     )
     chosen = np.zeros(len(split.labels), dtype=bool)
     chosen[taken] = True
-    return tuple(Split(split.images[mask], split.labels[mask]) for mask in (~chosen, chosen))
+    return Split(split.images[~chosen], split.labels[~chosen]), Split(split.images[chosen], split.labels[chosen])
+
+
+def _manifest(source: Source, splits: dict[str, Split], settings: Settings) -> dict:
+    """Everything that fits into JSON. The checksum of the arrays is added where they are written."""
+    return {
+        "dataset": settings.name,
+        "settings": settings.model_dump(mode="json"),
+        "source": source.origin,
+        "classes": source.classes,
+        "image_shape": list(splits["train"].images.shape[1:]),
+        "order": source.order,
+        "counts": {
+            name: {
+                "images": len(split.labels),
+                "per_class": np.bincount(split.labels, minlength=len(source.classes)).tolist(),
+            }
+            for name, split in splits.items()
+        },
+        "mean": pixels(splits["train"].images.mean(axis=(0, 2, 3), dtype=np.float64)).tolist(),
+        "split_seed": settings.split_seed,
+    }
