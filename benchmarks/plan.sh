@@ -10,7 +10,7 @@ snakemake=(snakemake --snakefile "$root/Snakefile" --cores all --quiet all --con
 
 "${snakemake[@]}" --config experiment=trial "training={epochs: 10}" "runs={seeds: [0]}" "evaluation={attack_images: 100}"
 mkdir trial && mv results/trial trial
-lipscale plan --configfile "$config" --results trial
+lipscale plan "$config" --results trial
 "${snakemake[@]}"
 echo
-lipscale plan --configfile "$config" --results results
+lipscale plan "$config" --results results

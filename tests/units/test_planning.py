@@ -16,7 +16,7 @@ from lipscale.planning.comparable import comparable
 from lipscale.planning.costs import attack_costs
 from lipscale.planning.estimate import comparable_record, estimate
 from lipscale.planning.record import Record
-from lipscale.planning.text import describe
+from lipscale.planning.text import text
 from lipscale.store import files
 
 PUBLISHED = sorted((Path(__file__).resolve().parents[2] / "results" / "published").glob("*/record.json"))
@@ -145,11 +145,11 @@ def test_a_record_of_other_costs_is_refused(tmp_path, section, key, value, named
 
 def test_too_little_time_and_memory_is_reported(tmp_path):
     experiment = tiny(compute={"mem_mb": 800, "train_runtime": 1}, training={"epochs": 60})
-    text = describe(experiment, tmp_path, record(), estimate(experiment, record()))
-    assert "stage train: a job will take longer than compute.train_runtime, 60 s" in text
-    assert "stage train: a job will need more memory than compute.mem_mb, 800 MiB" in text
-    assert "stage attack" not in text
-    assert "--group-components train=5 attack=5 evaluate=20" in text
+    said = text(experiment, tmp_path, record(), estimate(experiment, record()))
+    assert "stage train: a job will take longer than compute.train_runtime, 60 s" in said
+    assert "stage train: a job will need more memory than compute.mem_mb, 800 MiB" in said
+    assert "stage attack" not in said
+    assert "--group-components train=5 attack=5 evaluate=20" in said
 
 
 def test_damaged_records_are_named_and_skipped(tmp_path):
@@ -259,7 +259,7 @@ def test_command(tmp_path):
     """It names the record behind the estimate; values are overridden as in Snakemake; errors are one sentence."""
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(TINY))
-    arguments = ["plan", "--configfile", path, "--results", tmp_path]
+    arguments = ["plan", path, "--results", tmp_path]
     nothing = lipscale(*arguments)
     assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
     assert "no measured experiment is comparable with tiny (nothing was measured)" in nothing.stderr

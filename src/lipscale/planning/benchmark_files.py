@@ -9,7 +9,7 @@ from pathlib import Path
 
 EVALUATE = ("evaluate", "predict", "calibrate", "certify")  # the last three in version 0.1
 ON_REQUEST = ("audit", "falsify")  # folders of stages that are not part of an experiment
-ON_REQUEST_ONCE = ("tabulate_audits", "tabulate_falsification", "tabulate_falsifications", "figures")  # and single files
+ON_REQUEST_ONCE = ("tabulate_audits", "tabulate_falsifications", "figures")  # and single files
 
 
 def evaluate(folder: Path) -> Iterator[float]:

@@ -13,7 +13,7 @@ from lipscale.planning.record import Record
 HEADER = ("stage", "jobs", "longest", "requested", "total", "memory", "requested")
 
 
-def describe(experiment: config.Experiment, path: Path, record: Record, estimate: Estimate) -> str:
+def text(experiment: config.Experiment, path: Path, record: Record, estimate: Estimate) -> str:
     """What an experiment will take, the record behind the estimate, and a warning where the config requests too little.
 
     Args:
