@@ -22,6 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from lipscale import config, discovery
+from lipscale.config.networks import Network
 from lipscale.networks.network import build_network, conv_layers, dense_layers
 from lipscale.store import files
 from lipscale.training.precision import fast_logits
@@ -30,9 +31,7 @@ CLASSES = 10
 LIPSCHITZ = 10.0
 
 
-def plain(
-    settings: config.NetworkSettings, shape: tuple[int, int, int], conv: Callable, dense: Callable, activation: nn.Module
-) -> nn.Module:
+def plain(settings: Network, shape: tuple[int, int, int], conv: Callable, dense: Callable, activation: nn.Module) -> nn.Module:
     """The layers of the config, written with another library."""
     channels, side, _ = shape
     layers: list[nn.Module] = []
@@ -48,7 +47,7 @@ def plain(
     return nn.Sequential(*with_activations)
 
 
-def variants(settings: config.NetworkSettings, shape: tuple[int, int, int]) -> dict[str, nn.Module]:
+def variants(settings: Network, shape: tuple[int, int, int]) -> dict[str, nn.Module]:
     build = partial(build_network, settings, shape, CLASSES, [0.5] * shape[0])
     networks = {
         "lipscale": build(LIPSCHITZ),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from lipscale import config
 from lipscale.errors import LipscaleError
@@ -16,6 +17,9 @@ from lipscale.method.methods import METHODS
 from lipscale.planning import record as records
 from lipscale.planning.comparable import comparable
 from lipscale.planning.record import Images, Jobs, Record
+
+if TYPE_CHECKING:
+    from lipscale.settings import SourceSettings
 
 TRIAL = (
     'snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" "runs={seeds: [0]}" '
@@ -120,7 +124,7 @@ def estimate(experiment: config.Experiment, record: Record) -> Estimate:
     return Estimate(stages, gpu, record.data_bytes + record.run_bytes * len(runs))
 
 
-def _training_images(dataset: config.DatasetSettings, counts: Images) -> int:
+def _training_images(dataset: SourceSettings, counts: Images) -> int:
     """Images left for training, by the splits of the config; a data set has `test_images` if it comes without a test split."""
     images = counts.train + counts.validation - dataset.validation_images
     images += counts.test - getattr(dataset, "test_images", counts.test)
