@@ -2,43 +2,44 @@
 
     python benchmarks/training_step.py --config config/cifar10-cpu.yaml
 
-All four have the layers that the config describes and are trained on random images with the same loss and optimiser. Rounds are
-interleaved, the order within a round is random, and each variant's fastest round counts, since others may use the machine.
-deel-torchlip is no dependency of lipscale: `pip install deel-torchlip==1.0.5`; without it the variant is left out.
+All four have the layers that the config describes and are trained on random images with its objective and the same optimiser.
+Rounds are interleaved, the order within a round is random, and the fastest round of each counts, as others may use the machine.
+deel-torchlip is in the extra `examples`: `pip install -e .[examples]`. Without it that variant is left out.
 """
 
 import argparse
 import itertools
+import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import torch
-import yaml
 from orthogonium.layers import AdaptiveOrthoConv2d, MaxMin, OrthoLinear
 from torch import nn
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from lipscale import config as configs
-from lipscale.config import IMAGE_SIDE
+from lipscale import config, discovery
+from lipscale.config.networks import Network
 from lipscale.networks.network import build_network, conv_layers, dense_layers
-from lipscale.training.loop import fast_logits
+from lipscale.store import files
+from lipscale.training.precision import fast_logits
 
 CLASSES = 10
+LIPSCHITZ = 10.0
 
 
-def plain(settings: Mapping, shape: tuple[int, int, int], conv: Callable, dense: Callable, activation: nn.Module) -> nn.Module:
-    """The config's layers as somebody would write them down with another library."""
+def plain(settings: Network, shape: tuple[int, int, int], conv: Callable, dense: Callable, activation: nn.Module) -> nn.Module:
+    """The layers of the config, written with another library."""
     channels, side, _ = shape
     layers: list[nn.Module] = []
-    if settings["architecture"] == "convnet":
-        layers = conv_layers(settings["channels"], settings["depth"], settings["patch"], channels, settings["bias"], conv)
-        side //= settings["patch"] * 2 ** len(settings["channels"])
-        channels = settings["channels"][-1]
-    head = dense_layers(channels * side * side, settings["widths"], CLASSES, settings["bias"], dense)
+    if settings.architecture == "convnet":
+        layers = conv_layers(settings.channels, settings.depth, settings.patch, channels, settings.bias, conv)
+        side //= settings.patch * 2 ** len(settings.channels)
+        channels = settings.channels[-1]
+    head = dense_layers(channels * side * side, settings.widths, CLASSES, settings.bias, dense)
     layers = [*layers, nn.Flatten(), *head]
     with_activations = itertools.chain.from_iterable(
         (layer,) if isinstance(layer, nn.Flatten) or layer is head[-1] else (layer, activation) for layer in layers
@@ -46,11 +47,11 @@ def plain(settings: Mapping, shape: tuple[int, int, int], conv: Callable, dense:
     return nn.Sequential(*with_activations)
 
 
-def variants(settings: Mapping, shape: tuple[int, int, int]) -> dict[str, nn.Module]:
-    ours = partial(build_network, settings, shape, CLASSES, [0.5] * shape[0])
-    made = {
-        "lipscale": ours(10.0),
-        "unconstrained": ours(None),
+def variants(settings: Network, shape: tuple[int, int, int]) -> dict[str, nn.Module]:
+    build = partial(build_network, settings, shape, CLASSES, [0.5] * shape[0])
+    networks = {
+        "lipscale": build(LIPSCHITZ),
+        "unconstrained": build(math.inf),
         "orthogonium, plainly": plain(settings, shape, AdaptiveOrthoConv2d, OrthoLinear, MaxMin()),
     }
     try:
@@ -58,8 +59,9 @@ def variants(settings: Mapping, shape: tuple[int, int, int]) -> dict[str, nn.Mod
     except ImportError:
         print("deel-torchlip is not installed; left out")
     else:
-        made["deel-torchlip"] = plain(settings, shape, torchlip.SpectralConv2d, torchlip.SpectralLinear, torchlip.GroupSort2())
-    return made
+        layers = torchlip.SpectralConv2d, torchlip.SpectralLinear, torchlip.GroupSort2()
+        networks["deel-torchlip"] = plain(settings, shape, *layers)
+    return networks
 
 
 def main() -> None:
@@ -77,20 +79,16 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    with open(options.config, encoding="utf-8") as file:
-        config = configs.check(yaml.safe_load(file))
-    dataset, batch_size = config["dataset"], config["training"]["batch_size"]
-    side = dataset.get("image_size") or IMAGE_SIDE[dataset["name"]]
-    shape = (1 if dataset["name"] == "digits" else dataset.get("channels", 3), side, side)
+    experiment = config.check(files.read_yaml(options.config))
+    shape, batch_size = config.image_shape(experiment.dataset), experiment.training.batch_size
     images = torch.rand(batch_size, *shape, device=options.device)
     labels = torch.randint(CLASSES, (batch_size,), device=options.device)
 
     steps = {}
-    for name, network in variants(config["network"], shape).items():
+    for name, network in variants(experiment.network, shape).items():
         network = network.to(options.device).train()
-        steps[name] = partial(
-            step, network, torch.optim.Adam(network.parameters(), lr=1e-4), images, labels, config["compute"]["precision"]
-        )
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        steps[name] = partial(step, experiment, network, optimizer, images, labels)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in tqdm(range(-1, options.rounds), desc="rounds"):  # the first warms up and does not count
         for name in random.sample(list(steps), len(steps)):
@@ -112,10 +110,17 @@ def main() -> None:
 
 
 def step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor, precision: str
+    experiment: config.Experiment,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
 ) -> None:
+    settings = experiment.training.objective
+    forward = partial(fast_logits, network, precision=experiment.compute.precision)
+    loss = discovery.load("lipscale.training.objectives", settings.name).loss(forward, images, labels, settings, LIPSCHITZ)
     optimizer.zero_grad()
-    cross_entropy(fast_logits(network, images, precision), labels).backward()
+    loss.backward()
     optimizer.step()
 
 

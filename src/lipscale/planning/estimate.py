@@ -1,33 +1,63 @@
-"""Before anything is submitted: the jobs, hours and gigabytes that an experiment will take, foretold from a measured record."""
+"""Jobs, hours and gigabytes that an experiment will take, estimated from the measured cost of a comparable one."""
+
+from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
 
-from lipscale import config as configs
+from lipscale import config
 from lipscale.errors import LipscaleError
+from lipscale.method import warmup
+from lipscale.method.methods import METHODS
 from lipscale.planning import record as records
-from lipscale.planning.record import EACH_RUN, likeness
+from lipscale.planning.comparable import comparable
+from lipscale.planning.record import Images, Jobs, Record
+
+if TYPE_CHECKING:
+    from lipscale.settings import SourceSettings
+
+TRIAL = (
+    'snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" "runs={seeds: [0]}" '
+    '"evaluation={attack_images: 32}"'
+)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stage:
-    """What the jobs of a stage take, seconds."""
+    """Seconds of the jobs of a stage.
+
+    Attributes:
+        longest: of a job.
+        total: of all jobs.
+        requested: for a job, by the config.
+        mem_mb: largest memory of a job, measured.
+    """
 
     jobs: int
     longest: float
     total: float
-    asked: float | None = None  # the time that the config asks for
-    mem_mb: float | None = None  # measured
+    requested: float | None = None
+    mem_mb: float | None = None
 
 
-@dataclass
-class Plan:
+@dataclass(frozen=True)
+class Estimate:
+    """What an experiment will take.
+
+    Attributes:
+        stages: by name.
+        gpu_seconds: of training and attacks, if each job has a GPU to itself.
+        data_bytes: on disk, of the finished experiment.
+    """
+
     stages: dict[str, Stage]
-    gpu_seconds: float  # of training and attacks, if each job has a GPU to itself
-    data_bytes: float  # on disk, in the end
+    gpu_seconds: float
+    data_bytes: float
 
     @property
     def jobs(self) -> int:
@@ -39,17 +69,17 @@ class Plan:
         return sum(stage.total for stage in self.stages.values())
 
 
-def fitting(config: Mapping, paths: Sequence[Path]) -> tuple[Path, dict]:
-    """The first record of runs that cost the same an epoch and an image, with its path.
+def comparable_record(experiment: config.Experiment, paths: Iterable[Path]) -> tuple[Path, Record]:
+    """The first record whose steps and attacked images cost the same as those of the experiment, with its path.
 
     Args:
-        config: a checked config.
-        paths: of records, as `records.find` lists them; those that cannot be read are passed over.
+        paths: of records, as `record.find` lists them; those that cannot be read are skipped.
 
     Raises:
-        LipscaleError: there is none; says what they lack and how to make one.
+        LipscaleError: there is no such record; says why, and how to measure one.
     """
-    wanted = likeness(next(configs.runs(config)), configs.image_shape(config["dataset"]))
+    run = next(iter(config.runs(experiment)))
+    wanted = comparable(run.model_dump(mode="json"), config.image_shape(experiment.dataset))
     reasons = []
     for path in paths:
         try:
@@ -57,117 +87,96 @@ def fitting(config: Mapping, paths: Sequence[Path]) -> tuple[Path, dict]:
         except LipscaleError as error:
             reasons.append(str(error))
             continue
-        differing = [key for key, value in wanted.items() if record["like"].get(key) != value]
+        differing = [key for key, value in wanted.items() if record.comparable.get(key) != value]
         if not differing:
             return path, record
         reasons.append(f"{path} has another {', '.join(differing)}")
     raise LipscaleError(
-        f"no measured record fits {config['experiment']} ({'; '.join(reasons) or 'there is none'}); make one, with few epochs "
-        'and images: snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" '
-        '"runs={seeds: [0]}" "evaluation={attack_images: 32}"'
+        f"no measured experiment is comparable with {experiment.experiment} ({'; '.join(reasons) or 'nothing was measured'}); "
+        f"measure one with few epochs and images: {TRIAL}"
     )
 
 
-def plan(config: Mapping, record: Mapping) -> Plan:
-    """What an experiment will take, if its costs are those of a record that fits it.
+def estimate(experiment: config.Experiment, record: Record) -> Estimate:
+    """What an experiment will take, if it costs as much as a comparable one.
 
-    Training is taken to be proportional to steps, attacks to have a cost for each batch and each image of the share that had to
-    be attacked, the rest to be proportional to the number of runs. A method that the record lacks is taken to cost as much as
-    the record's dearest.
-
-    Args:
-        config: a checked config.
-        record: of `records.measure`.
+    The time of training is proportional to the number of steps. Attacks have a cost for each batch and each image of the share
+    that has to be attacked. The rest is proportional to the number of runs. A method that the record lacks is taken to cost as
+    much as the dearest one in the record.
 
     Raises:
-        LipscaleError: the record's data have fewer images than the config sets aside.
+        LipscaleError: the data of the record have fewer images than the config sets aside.
     """
-    runs = list(configs.runs(config))
-    dataset, compute, evaluation = config["dataset"], config["compute"], config["evaluation"]
-    counts = record["images"]
-    split = counts["train"] + counts["validation"] - dataset["validation_images"]
-    images = split + (counts["test"] - dataset["test_images"] if "test_images" in dataset else 0)
+    runs, compute = list(config.runs(experiment)), experiment.compute
+    images = _training_images(experiment.dataset, record.images)
+    jobs = _jobs(runs, compute.pack)
+    train = _stage(jobs, record.train, compute.train_runtime, lambda run: _training_seconds(run, images, record))
+    attack = _stage(jobs, record.attack, compute.attack_runtime, lambda run: _attack_seconds(run, experiment, record))
+    evaluate = record.run_seconds * len(runs)
+    evaluate_jobs = 1 if compute.pack else len(runs)
+    stages = {
+        "train": train,
+        "attack": attack,
+        "evaluate": Stage(evaluate_jobs, evaluate / evaluate_jobs, evaluate),
+        "data, tables, figures": Stage(record.once.jobs, record.once.seconds, record.once.seconds),
+    }
+    gpu = train.total + attack.total if compute.device == "cuda" else 0.0
+    return Estimate(stages, gpu, record.data_bytes + record.run_bytes * len(runs))
+
+
+def _training_images(dataset: SourceSettings, counts: Images) -> int:
+    """Images left for training, by the splits of the config; a data set has `test_images` if it comes without a test split."""
+    images = counts.train + counts.validation - dataset.validation_images
+    images += counts.test - getattr(dataset, "test_images", counts.test)
     if images < 1:
         raise LipscaleError(f"config: dataset leaves {images} images for training; allowed: smaller splits")
-    test = min(evaluation["attack_images"], dataset.get("test_images", counts["test"]))
-    epsilons, batch_size = len(evaluation["epsilons"]), evaluation["attack_batch_size"]
+    return images
 
+
+def _jobs(runs: Sequence[config.Run], pack: bool) -> list[list[config.Run]]:
+    """The runs of each job that trains or attacks: one, or packed, all seeds of a setting."""
+    jobs = defaultdict(list)
+    for run in runs:
+        jobs[(run.method, run.initial_lipschitz) if pack else run.run].append(run)
+    return list(jobs.values())
+
+
+def _stage(
+    jobs: Sequence[Sequence[config.Run]], measured: Jobs, minutes: float, seconds: Callable[[config.Run], float]
+) -> Stage:
+    """A stage whose jobs spend `seconds` on each run, and request so many minutes."""
+    times = [measured.start_seconds + sum(map(seconds, runs)) for runs in jobs]
+    return Stage(len(times), max(times), sum(times), 60 * minutes, measured.mem_mb)
+
+
+def _training_seconds(run: config.Run, images: int, record: Record) -> float:
     def steps(method: str, epochs: int, images: int) -> int:
-        rehearsed = 64 * config["feedback"]["rehearsals"] if method == "list" else 0
-        return rehearsed + epochs * math.ceil(images / config["training"]["batch_size"])
+        per_epoch = math.ceil(images / run.training.batch_size)
+        warmups = run.feedback.warmups if method in METHODS and METHODS[method].feedback else 0
+        return warmups * warmup.steps(per_epoch) + epochs * per_epoch
 
-    def trained(method: str, seconds: float) -> float:
-        before = steps(method, record["epochs"], counts["train"])
-        return seconds * steps(method, config["training"]["epochs"], images) / before
+    def seconds(method: str) -> float:
+        share = steps(method, run.training.epochs, images) / steps(method, record.epochs, record.images.train)
+        return fmean(record.train.seconds[method]) * share
 
-    def attacked(method: str, share: float) -> float:
-        batches, cost = math.ceil(share * test / batch_size), record["attack"]
-        return epsilons * (batches * cost["batch_seconds"] + share * test * cost["image_seconds"])
-
-    seeds = len(config["runs"]["seeds"]) if compute["pack"] else 1  # runs of a job
-    stages = {}
-    for stage, of_run, measured in (
-        ("train", trained, record["train"]["seconds"]),
-        ("attack", attacked, record["attack"]["attacked"]),
-    ):
-        each = {method: sum(of_run(method, value) for value in values) / len(values) for method, values in measured.items()}
-        start = record[stage]["start_seconds"]
-        work = [start + seeds * each.get(run["method"], max(each.values())) for run in runs[::seeds]]
-        asked = 60 * compute[f"{stage}_runtime"]
-        stages[stage] = Stage(len(work), max(work), sum(work), asked, record[stage]["mem_mb"])
-    light = record["run_seconds"] * len(runs)
-    jobs = len(EACH_RUN) * (1 if compute["pack"] else len(runs))
-    stages["evaluate"] = Stage(jobs, light / jobs, light)
-    stages["data, tables, figures"] = Stage(record["once"]["jobs"], record["once"]["seconds"], record["once"]["seconds"])
-    gpu = stages["train"].total + stages["attack"].total if compute["device"] == "cuda" else 0.0
-    return Plan(stages, gpu, record["data_bytes"] + record["run_bytes"] * len(runs))
+    return _cost(run.method, record.train.seconds, seconds)
 
 
-def text(config: Mapping, path: Path, record: Mapping, foretold: Plan) -> str:
-    """A plan for people to read, with the record that it rests on, and a warning where the config asks for too little."""
-    machine, compute = record["machine"], config["compute"]
-    measured = sum(len(seconds) for seconds in record["train"]["seconds"].values())
-    methods = Counter(run["method"] for run in configs.runs(config))
-    rows, hints = [("stage", "jobs", "longest", "asked for", "all", "memory", "asked for")], []
-    for name, stage in foretold.stages.items():
-        time = "" if stage.asked is None else _time(stage.asked)
-        memory = ("", "") if stage.mem_mb is None else (f"{stage.mem_mb:.0f} MiB", f"{compute['mem_mb']} MiB")
-        rows.append((name, str(stage.jobs), _time(stage.longest), time, _time(stage.total), *memory))
-        if stage.asked is not None and stage.longest > stage.asked:
-            hints.append(f"warning: a job of {name} will take longer than compute.{name}_runtime, {time}")
-        if stage.mem_mb is not None and stage.mem_mb > compute["mem_mb"]:
-            hints.append(f"warning: a job of {name} will need more memory than compute.mem_mb, {memory[1]}")
-    fit = {name: _fitting_an_hour(foretold.stages[name]) for name in ("train", "attack")}
-    if max(fit.values()) > 1:
-        asked = max(count * foretold.stages[name].asked for name, count in fit.items())
-        groups = " ".join(f"{name}={count}" for name, count in {**fit, "predict": 20, "evaluate": 20}.items())
-        hints.append(
-            f"on SLURM, --group-components {groups} makes allocations that take up to an hour, and ask for up to "
-            f"{_time(asked)}, less where jobs run side by side"
-        )
-    hours = {"hours": foretold.seconds, "of them attacks": foretold.stages["attack"].total, "GPU hours": foretold.gpu_seconds}
-    return "\n".join(
-        [
-            f"{config['experiment']}: {methods.total()} runs of {config['training']['epochs']} epochs "
-            f"({', '.join(f'{count} {name}' for name, count in methods.items())})",
-            f"as measured in {path}: {measured} runs of {record['epochs']} epochs, commit {record['commit'][:12]}, "
-            f"{machine['cores']} cores ({machine['processor']}), device {record['like']['device']}, "
-            f"{record['images']['train']} training images",
-            "",
-            *(f"{row[0]:24}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows),
-            "",
-            f"{foretold.jobs} jobs; {'; '.join(f'{seconds / 3600:.2f} {name}' for name, seconds in hours.items())}; "
-            f"{foretold.data_bytes / 1e9:.2f} GB",
-            *hints,
-        ]
-    )
+def _attack_seconds(run: config.Run, experiment: config.Experiment, record: Record) -> float:
+    evaluation, costs = experiment.evaluation, record.attack
+    test = getattr(experiment.dataset, "test_images", record.images.test)
+    images = min(evaluation.attack_images, test)
+
+    def at_epsilon(share: float) -> float:
+        batches = math.ceil(share * images / evaluation.attack_batch_size)
+        return batches * costs.batch_seconds + share * images * costs.image_seconds
+
+    def seconds(method: str) -> float:
+        return len(evaluation.epsilons) * fmean(map(at_epsilon, costs.attacked[method]))
+
+    return _cost(run.method, costs.attacked, seconds)
 
 
-def _fitting_an_hour(stage: Stage) -> int:
-    """How many jobs of a stage, one after the other, take an hour; one at least."""
-    return max(1, min(stage.jobs, int(3600 * stage.jobs / stage.total)))
-
-
-def _time(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+def _cost(method: str, measured: Iterable[str], seconds: Callable[[str], float]) -> float:
+    """Seconds of a run of a method, by the measured ones: of that method, or of the dearest."""
+    return seconds(method) if method in measured else max(map(seconds, measured))

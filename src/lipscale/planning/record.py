@@ -1,150 +1,195 @@
-"""What an experiment has cost, from the benchmark files that Snakemake wrote beside its results: seconds, memory, bytes."""
+"""The measured cost of an experiment: seconds, memory, bytes.
 
-import math
+The times are in the benchmark files that Snakemake writes beside the results. A finished experiment can be measured; a
+published one has its record in a file.
+"""
+
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lipscale.errors import LipscaleError
+from lipscale.planning import benchmark_files
+from lipscale.planning.comparable import comparable, upgraded
+from lipscale.planning.costs import attack_costs
 from lipscale.store import files
 
-NAME = "record.json"  # of a record in a folder of published results
-KEYS = {
-    "commit": str, "machine": dict, "like": dict, "epochs": int, "images": dict, "train": dict, "attack": dict,
-    "run_seconds": float, "once": dict, "data_bytes": int, "run_bytes": float,
-}  # fmt: skip
-EACH_RUN = ("predict", "calibrate", "certify")  # stages whose time goes with the number of runs
-ON_DEMAND = ("tabulate_audits", "figures")  # rules that are no part of an experiment
+NAME = "record.json"  # in a folder of published results
+
+NonNegative = Annotated[float, Field(ge=0)]
+ByMethod = Annotated[dict[str, Annotated[list[NonNegative], Field(min_length=1)]], Field(min_length=1)]  # a value per run
 
 
-def measure(results: Path) -> dict:
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class Machine(_Part):
+    """Where the experiment ran."""
+
+    system: str
+    processor: str
+    cores: int
+
+
+class Images(_Part):
+    """Number of images in each split."""
+
+    train: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    test: int = Field(ge=1)
+
+
+class Jobs(_Part):
+    """What jobs of a stage need, beside the time that grows with the work.
+
+    Attributes:
+        start_seconds: from the start of a job to the start of its first run.
+        mem_mb: largest resident memory of a job.
+    """
+
+    start_seconds: NonNegative
+    mem_mb: NonNegative
+
+
+class Training(Jobs):
+    """Seconds of each run, by method."""
+
+    seconds: ByMethod
+
+
+class Attack(Jobs):
+    """Seconds for each batch and for each image in it; share of the images that was attacked in each run, by method."""
+
+    batch_seconds: NonNegative
+    image_seconds: NonNegative
+    attacked: ByMethod
+
+
+class Once(_Part):
+    """What is done once for an experiment: data, tables, figures."""
+
+    jobs: int = Field(ge=0)
+    seconds: NonNegative
+
+
+class Record(_Part):
+    """What an experiment has cost.
+
+    Attributes:
+        comparable: settings that an experiment must share for an estimate from this record, see `comparable`.
+        run_seconds: of the stage `evaluate`, for each run.
+        data_bytes: size of the prepared data set.
+        run_bytes: size of the folder of a run.
+    """
+
+    experiment: str
+    commit: str
+    machine: Machine
+    comparable: dict[str, object]
+    epochs: int = Field(ge=1)
+    images: Images
+    train: Training
+    attack: Attack
+    run_seconds: NonNegative
+    once: Once
+    data_bytes: int = Field(ge=0)
+    run_bytes: NonNegative
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, values: dict) -> dict:
+        """Version 0.1 called `comparable` `like`."""
+        return {**values, "comparable": upgraded(values.get("comparable", values.get("like")))}
+
+    @property
+    def runs(self) -> int:
+        return sum(map(len, self.train.seconds.values()))
+
+
+def find(folder: Path) -> list[Path]:
+    """Paths that `read` takes, below a folder of results: its finished experiments first, then published records."""
+    finished = [path.parents[1] for path in sorted(folder.glob("*/tables/runs.csv"))]
+    return finished + sorted(folder.glob(f"published/*/{NAME}"))
+
+
+def read(path: Path) -> Record:
+    """The record of a finished experiment, by its folder, or of a published one, by its file. Raises LipscaleError: neither."""
+    if path.is_dir():
+        return measure(path)
+    try:
+        return Record.model_validate(files.read_json(path))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # ValidationError is a ValueError
+        reason = _first(error) if isinstance(error, ValidationError) else str(error)
+        raise LipscaleError(f"{path} is not a record of what an experiment has cost ({reason}); remove it") from None
+
+
+def measure(results: Path) -> Record:
     """The record of a finished experiment.
-
-    Returns a dictionary for JSON: `experiment`, `commit`, `machine`; `like`, what another experiment must have in common for
-    its costs to be foretold (see `likeness`); `epochs`; `images` of each split; of `train`, the `seconds` of the runs of each
-    method; of `attack`, `batch_seconds` and `image_seconds` (see `attack_costs`) and for each method the share of images
-    that was `attacked`; of both, `start_seconds` of a job before its first run, and `mem_mb`, the largest resident memory of a
-    job; `run_seconds` of the light stages; `jobs` and `seconds` of what is done `once`; `data_bytes` and `run_bytes`.
 
     Args:
         results: results/<experiment>.
 
     Raises:
-        LipscaleError: it is none, or its files cannot be understood.
+        LipscaleError: the experiment is not finished, or its files cannot be understood.
     """
     try:
         return _measure(results)
     except (LipscaleError, OSError, ValueError, LookupError, TypeError, ZeroDivisionError) as error:
-        raise LipscaleError(f"{results} does not say what it has cost ({error!r}); allowed: a finished experiment") from None
+        raise LipscaleError(f"{results}: its cost cannot be measured ({error!r}); allowed: a finished experiment") from None
 
 
-def _measure(results: Path) -> dict:
-    runs = files.read_rows(results / "tables" / "runs.csv")
-    folders = [results / "runs" / row["run"] for row in runs]
+def _measure(results: Path) -> Record:
+    folders = [results / "runs" / row["run"] for row in files.read_rows(results / "tables" / "runs.csv")]
     settings = [files.read_yaml(folder / "config.yaml") for folder in folders]
     provenance = [files.read_json(folder / "provenance.json") for folder in folders]
-    attacks = [files.read_json(folder / "attack.json") for folder in folders]
-    attacked = [_attacked(folder / "attack.csv") for folder in folders]
-    images = len(files.read_rows(folders[0] / "attack.csv"))
-    methods = [run["method"] for run in settings]
     manifest = files.read_json(results / "data" / "manifest.json")
-    benchmarks = results / "benchmarks"
-    record = {
-        "experiment": results.name,
-        "commit": provenance[0]["commit"],
-        "machine": provenance[0]["machine"],
-        "like": likeness(settings[0], manifest["image_shape"]),
-        "epochs": settings[0]["training"]["epochs"],
-        "images": {split: count["images"] for split, count in manifest["counts"].items()},
-        "train": {"seconds": _by_method(methods, [run["seconds"] for run in provenance])},
-        "attack": attack_costs([run["seconds"] for run in attacks], attacked, attacks[0]["batch_size"])
-        | {"attacked": _by_method(methods, [sum(counts) / (len(counts) * images) for counts in attacked])},
-    }
-    for stage, runs in (("train", provenance), ("attack", attacks)):
-        jobs = [job for path in (benchmarks / stage).glob("*.tsv") for job in _jobs(path)]
-        # below 0 where jobs were stopped, as Snakemake times the last attempt only
-        start = max(0.0, (sum(job["s"] for job in jobs) - sum(run["seconds"] for run in runs)) / len(jobs))
-        record[stage] |= {"start_seconds": start, "mem_mb": max(job["max_rss"] for job in jobs)}
-    light = [job["s"] for stage in EACH_RUN for path in (benchmarks / stage).glob("*.tsv") for job in _jobs(path)]
-    record["run_seconds"] = sum(light) / len(folders)
-    once = [job["s"] for path in benchmarks.glob("*.tsv") if path.stem not in ON_DEMAND for job in _jobs(path)]
-    record["once"] = {"jobs": len(once), "seconds": sum(once)}
-    record["data_bytes"] = _size(results / "data")
-    record["run_bytes"] = sum(map(_size, folders)) / len(folders)
-    return record
+    methods, benchmarks = [run["method"] for run in settings], results / "benchmarks"
+    seconds = [run["seconds"] for run in provenance]
+    once = list(benchmark_files.once(benchmarks))
+    return Record(
+        experiment=results.name,
+        commit=provenance[0]["commit"],
+        machine=provenance[0]["machine"],
+        comparable=comparable(settings[0], manifest["image_shape"]),
+        epochs=settings[0]["training"]["epochs"],
+        images={split: count["images"] for split, count in manifest["counts"].items()},
+        train={"seconds": _by_method(methods, seconds), **benchmark_files.overhead(benchmarks / "train", seconds)},
+        attack=_attack(folders, methods, benchmarks / "attack"),
+        run_seconds=sum(benchmark_files.evaluate(benchmarks)) / len(folders),
+        once={"jobs": len(once), "seconds": sum(once)},
+        data_bytes=_size(results / "data"),
+        run_bytes=sum(map(_size, folders)) / len(folders),
+    )
 
 
-def attack_costs(seconds: Sequence[float], attacked: Sequence[Sequence[int]], batch_size: int) -> dict[str, float]:
-    """Least squares, none below 0: attacks take `batch_seconds` for each batch and `image_seconds` for each image in it.
-
-    Args:
-        seconds: of the attack on each run.
-        attacked: how many images were attacked at each epsilon, for each run.
-        batch_size: images attacked at once, at most.
-    """
-    from scipy.optimize import nnls  # here, as the environment that launches the workflow has no scipy, and plans too
-
-    batches = [[sum(math.ceil(count / batch_size) for count in counts), sum(counts)] for counts in attacked]
-    by_batch, by_image = nnls(np.array(batches, dtype=float), np.array(seconds))[0]
-    return {"batch_seconds": float(by_batch), "image_seconds": float(by_image)}
+def _attack(folders: Sequence[Path], methods: Sequence[str], benchmarks: Path) -> dict[str, object]:
+    summaries = [files.read_json(folder / "attack.json") for folder in folders]
+    tables = [files.read_rows(folder / "attack.csv") for folder in folders]
+    epsilons = [name for name in tables[0][0] if name.startswith("attacked_")]
+    counts = [[sum(int(row[name]) for row in table) for name in epsilons] for table in tables]
+    seconds = [summary["seconds"] for summary in summaries]
+    batch_seconds, image_seconds = attack_costs(seconds, counts, summaries[0]["batch_size"])
+    shares = [sum(of_run) / (len(epsilons) * len(table)) for of_run, table in zip(counts, tables, strict=True)]
+    costs = {"batch_seconds": batch_seconds, "image_seconds": image_seconds, "attacked": _by_method(methods, shares)}
+    return costs | benchmark_files.overhead(benchmarks, seconds)
 
 
-def likeness(settings: Mapping, image_shape: list[int]) -> dict:
-    """What two runs must have in common for the cost of a step and of an attacked image to be the same.
-
-    Args:
-        settings: of a run, as `config.runs` yields them.
-        image_shape: channels, height, width.
-    """
-    like = {key: settings[key] for key in ("dataset", "network", "device", "threads", "precision", "compile")}
-    like |= {key: settings["training"][key] for key in ("batch_size", "augmentation")}
-    like |= {key: settings["feedback"][key] for key in ("rehearsals", "updates_per_epoch")}
-    return like | {"image_shape": image_shape}
-
-
-def find(folder: Path) -> list[Path]:
-    """Where records may be read from below a folder of results: its own experiments first, then published ones."""
-    own = [path.parents[1] for path in sorted(folder.glob("*/tables/runs.csv"))]
-    return own + sorted(folder.glob(f"published/*/{NAME}"))
-
-
-def read(path: Path) -> dict:
-    """The record of an experiment, by the path of its results or of its published record. Raises LipscaleError: it has none."""
-    if path.is_dir():
-        return measure(path)
-    try:
-        record = files.read_json(path)
-        whole = all(isinstance(record.get(key), kind) for key, kind in KEYS.items())
-    except (OSError, ValueError, AttributeError):
-        whole = False
-    if not whole:
-        raise LipscaleError(f"{path} is not a record of what an experiment has cost; remove it")
-    return record
-
-
-def _attacked(path: Path) -> list[int]:
-    """How many images AutoAttack was run on, at each epsilon."""
-    rows = files.read_rows(path)
-    columns = [name for name in rows[0] if name.startswith("attacked_")]
-    return [sum(int(row[name]) for row in rows) for name in columns]
-
-
-def _by_method(methods: Sequence[str], values: Sequence[float]) -> dict[str, list[float]]:
+def _by_method(methods: Sequence[str], values: Sequence[float]) -> Mapping[str, list[float]]:
     lists = defaultdict(list)
     for method, value in zip(methods, values, strict=True):
         lists[method].append(value)
     return lists
 
 
-def _jobs(path: Path) -> list[dict[str, float]]:
-    """The rows of one of Snakemake's benchmark files: seconds `s`, `max_rss` in MB."""
-    with path.open(encoding="utf-8") as file:
-        names, *rows = (line.rstrip("\n").split("\t") for line in file)
-    rows = [dict(zip(names, row, strict=True)) for row in rows]
-    return [{name: float(row[name].replace("NA", "0")) for name in ("s", "max_rss")} for row in rows]  # NA: too short
-
-
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _first(error: ValidationError) -> str:
+    """Where the first error is, and what it says."""
+    details = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, details['loc'])) or 'the file'}: {details['msg']}"

@@ -1,29 +1,37 @@
-"""The repository itself: versions that agree, sources that are formatted."""
+"""The repository itself: versions that agree, sources that are formatted, documents whose links work."""
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from conftest import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = [Requirement(line.split("#")[0]) for line in LOCK.splitlines() if not line.startswith("#")]
 ENVIRONMENTS = {path.name: path for path in (ROOT / "envs").glob("*.yaml")}
 LAUNCHER = ROOT / "environment.yml"
+DOCUMENTS = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "results/published/**/*.md") for path in ROOT.glob(pattern)
+)
 RULES = [path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]]
 
 
 def assert_succeeds(*arguments: str) -> None:
     """Of python with these arguments, run in the repository."""
     command = [sys.executable, *arguments]
-    result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout
 
 
@@ -110,3 +118,41 @@ def test_rules_run_in_an_environment():
 )
 def test_sources_are_formatted(command):
     assert_succeeds("-m", *command.split())
+
+
+def prose(path: Path) -> str:
+    """A Markdown document without its code, in which brackets are no links."""
+    text = re.sub(r"^( *)(```|~~~).*?^\1\2`*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"(`+).+?\1", "code", text, flags=re.DOTALL)
+
+
+def links(path: Path) -> Iterator[str]:
+    """Targets of a document's links and pictures, in Markdown or HTML, without those on the web."""
+    text = prose(path)
+    targets = re.findall(r"\]\(<?([^)\s>]+)", text) + re.findall(r"^\[[^]]+\]: *(\S+)", text, re.MULTILINE)
+    targets += re.findall(r"""(?:src|href)=["']([^"']+)""", text)
+    yield from (target for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:", target))
+
+
+def anchors(path: Path) -> set[str]:
+    """What links to a heading of a document end with, as GitHub makes it; explicit ones, too."""
+    text = re.sub(r"^( *)(```|~~~).*?^\1\2`*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *#*$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"""(?:\{ ?#|id=["'])([\w-]+)""", text))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_point_to_what_is_there(path):
+    broken = []
+    for target in links(path):
+        name, _, anchor = target.partition("#")
+        file = path.parent / name if name else path
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            broken.append(target)
+    assert not broken
+
+
+def test_documentation_builds_without_warnings(tmp_path):
+    assert_succeeds("-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site"))
+    assert (tmp_path / "site" / "index.html").exists()
