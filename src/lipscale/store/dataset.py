@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lipscale.data.dataset import SPLITS, Dataset, Split
+from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 from lipscale.store.checksums import checked, record
@@ -26,11 +26,10 @@ def read_manifest(folder: Path) -> dict:
     """The manifest. Raises LipscaleError where the folder holds no prepared data set."""
     try:
         manifest = files.read_json(checked(folder / MANIFEST))
-        missing = {"classes", "image_shape", "mean", "arrays_sha256"} - set(manifest)
-    except (OSError, ValueError, RecursionError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LipscaleError(f"{folder} holds no prepared data set: {error}") from None
-    if missing:
-        raise LipscaleError(f"{folder}/{MANIFEST} has no {sorted(missing)[0]}; allowed: a manifest that `prepare` wrote")
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("arrays_sha256"), str):
+        raise LipscaleError(f"{folder}/{MANIFEST} has no arrays_sha256; allowed: a manifest that `prepare` wrote")
     return manifest
 
 
@@ -42,15 +41,4 @@ def read_dataset(folder: str | Path) -> Dataset:
     """
     folder = Path(folder)
     path, manifest = checked(folder / ARRAYS), read_manifest(folder)
-    arrays = files.read_arrays(path)
-    try:
-        splits = {split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in SPLITS}
-        return Dataset(
-            splits=splits,
-            classes=manifest["classes"],
-            mean=manifest["mean"],
-            image_shape=tuple(manifest["image_shape"]),
-            sha256=manifest["arrays_sha256"],
-        )
-    except (LipscaleError, KeyError, TypeError, ValueError) as error:
-        raise LipscaleError(f"{folder} holds no prepared data set: {error}") from None
+    return Dataset.from_arrays(files.read_arrays(path), manifest, name=str(folder))
