@@ -48,7 +48,7 @@ for epoch in range(15):
     lipschitz = update.next_lipschitz
     history.append(update.temperature)
 
-plain = lipscale.export(network, (1, 8, 8), lipschitz=lipschitz)
+plain = lipscale.export(nn.Sequential(*network, lipscale.Scale(lipschitz)), (1, 8, 8), lipschitz=lipschitz)
 lipscale.save(plain, "model.safetensors")
 np.savez("images.npz", images=images[test].numpy(), labels=labels[test].numpy())
 found = lipscale.certify(lipscale.load("model.safetensors"), images[test].numpy(), labels[test].numpy())

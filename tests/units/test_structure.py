@@ -34,7 +34,8 @@ REPLACED = {
     r"goes on": "continues, resumes",
     r"sits": "is",
 }
-READS_OLD_FILES = {  # file -> words in it, since it reads what version 0.1 wrote
+READS_OLD_FILES = {  # file -> old words that it has to know, as it reads, or names in a message, what version 0.1 wrote
+    "src/lipscale/config/messages.py": ["rehearsals", "audit_images"],
     "src/lipscale/planning/comparable.py": ["rehearsals"],
     "src/lipscale/planning/benchmark_files.py": ["audit", "audits"],
 }
