@@ -7,7 +7,6 @@ from pydantic import Field
 
 from lipscale.data import archives
 from lipscale.errors import LipscaleError
-from lipscale.progress import bar
 from lipscale.settings import Count, NonNegative, Positive
 from lipscale.settings import Settings as Section
 
@@ -79,6 +78,7 @@ def load(settings: Settings) -> "Source":
 def _read(path: Path, settings: Settings) -> dict[tuple[str, str], dict[str, "np.ndarray"]]:
     """Pixels by (split, class), then by file name."""
     from lipscale.data.images import is_image
+    from lipscale.progress import bar
 
     prepared = archives.Bound(path, settings.largest_unpacked_gib)
     found, roots = {}, set()
