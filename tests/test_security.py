@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from conftest import ROOT, lipscale, snakemake
+from image_folders import tree, write_folder
 from lipscale.certification import export
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
 from lipscale.store import files, run_folder
 from lipscale.store.checksums import seal
 from lipscale.training import loop as training
-from test_data import tree, write_folder
 
 # Spaces, quotes, what a shell runs or expands, what Snakemake fills in, what is not ASCII.
 NAME = 'q\'s "d"; $(touch pwned) `touch pwned` & | > $HOME * ? # \\n %s é名'

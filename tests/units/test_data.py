@@ -110,7 +110,7 @@ def test_digits_are_all_there_and_split_by_seed():
 def test_manifest_says_what_was_prepared():
     arrays, manifest = prepare(of_digits(split_seed=7))
     assert json.loads(json.dumps(manifest)) == manifest
-    assert manifest["settings"] == {"name": "digits", "validation_images": 400, "test_images": 400, "split_seed": 7}
+    assert manifest["settings"] == of_digits(split_seed=7).model_dump(mode="json")
     assert manifest["counts"]["test"] == {"images": 400, "per_class": np.bincount(arrays["test_labels"]).tolist()}
     assert "scikit-learn" in manifest["source"]["package"]
     assert manifest["order"] == "as in the source"
