@@ -25,7 +25,7 @@ from tqdm import tqdm
 from lipscale import config as configs
 from lipscale.config import IMAGE_SIDE
 from lipscale.networks.network import build_network, conv_layers, dense_layers
-from lipscale.training.loop import fast_logits
+from lipscale.training.precision import fast_logits
 
 CLASSES = 10
 
