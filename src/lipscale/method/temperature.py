@@ -4,7 +4,7 @@ NLL(T) = mean_i [ logsumexp_j(z_ij / T) - z_{i y_i} / T ] is convex in beta = 1/
 
     g(beta) = d NLL / d beta = mean_i sum_j softmax(beta z_i)_j (z_ij - z_{i y_i}),
 
-which never falls. Two cases have no root and are told apart exactly, before any iteration:
+which never falls. Two cases have no root. Both are detected exactly, before any iteration:
 
 * every image has its label's logit on top: g(beta) <= 0 for all beta, and T* = 0 (the split is perfectly separated);
 * the labels' logits are on average no larger than the mean logit: g(0) >= 0, and T* = infinity (chance level).
@@ -12,6 +12,7 @@ which never falls. Two cases have no root and are told apart exactly, before any
 
 import math
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 
@@ -19,26 +20,23 @@ from lipscale.errors import LipscaleError
 
 LARGEST_LOG_BETA = 80  # a root beyond cannot be told from none in float64: exp(-80) is far below its rounding
 
+Array = np.ndarray | torch.Tensor
 
-def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+
+def fit_temperature(logits: Array, labels: Array) -> float:
     """T* = argmin_T NLL(logits / T), relative error below 1e-6; logits are divided by it (T* > 1: over-confident).
 
     Args:
-        logits: (images, classes), any floating dtype and device; the solve is float64 on that device.
-        labels: (images,), integers below `classes`.
+        logits: (images, classes), numpy array or torch tensor of real numbers, on any device; the solve is float64 there.
+        labels: (images,), numpy array or torch tensor of integers from 0 to classes - 1.
 
     Returns:
         T*, in (0, infinity); 0.0 where the logits separate the labels perfectly, infinity where they are at chance level.
 
     Raises:
-        LipscaleError: logits are not finite, or there are none.
+        LipscaleError: there are no images, the logits are not finite, or shape, dtype or range of the labels is wrong.
     """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise LipscaleError(
-            f"temperature: logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; "
-            "allowed: (images, classes) and (images,), at least one image"
-        )
-    logits = logits.detach().double()
+    logits, labels = _checked(logits, labels)
     if not logits.isfinite().all():
         raise LipscaleError("temperature: the logits hold NaN or infinity; allowed: finite numbers")
     differences = logits - logits.gather(1, labels[:, None])  # z_j - z_y, (images, classes)
@@ -48,6 +46,31 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     if differences.max() <= 0:
         return 0.0
 
+    return _root(differences)
+
+
+def finite_temperature(temperature: float) -> float:
+    """The nearest number in [1e-3, 1e3] to T*: what logits are scaled with, also where T* is 0 or infinity."""
+    return min(max(temperature, 1e-3), 1e3)
+
+
+def nll(logits: Array, labels: Array, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood of the labels under softmax(logits / temperature), in nats, float64.
+
+    Args:
+        logits: (images, classes), as for `fit_temperature`; NaN gives NaN.
+        labels: (images,).
+        temperature: T, greater than 0.
+
+    Raises:
+        LipscaleError: there are no images, or shape, dtype or range of the labels is wrong.
+    """
+    logits, labels = _checked(logits, labels)
+    return torch.nn.functional.cross_entropy(logits / temperature, labels).item()
+
+
+def _root(differences: torch.Tensor) -> float:
+    """T* where g has a root: z_j - z_y (images, classes) in float64, with a mean below 0 and a maximum above."""
     differences = differences / (unit := differences.abs().max())  # a scale-free problem: |z_j - z_y| <= 1
 
     def slope(log_beta: float) -> float:
@@ -65,11 +88,39 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return unit.item() / math.exp(brentq(slope, low, high, xtol=1e-9, rtol=1e-12))
 
 
-def finite_temperature(temperature: float) -> float:
-    """The nearest number in [1e-3, 1e3] to T*: what logits are scaled with, also where T* is 0 or infinity."""
-    return min(max(temperature, 1e-3), 1e3)
+def _checked(logits: Array, labels: Array) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits in float64 and labels in int64, on the device of the logits. Raises LipscaleError."""
+    logits, labels = _tensor(logits, "logits"), _tensor(labels, "labels")
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not logits.numel():
+        raise LipscaleError(
+            f"temperature: logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; "
+            "allowed: (images, classes) and (images,), at least one image"
+        )
+    if logits.dtype == torch.bool or logits.is_complex():
+        raise LipscaleError(f"temperature: logits are {_name(logits.dtype)}; allowed: real numbers")
+    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        raise LipscaleError(
+            f"temperature: labels are {_name(labels.dtype)}; allowed: integers, the index of each image's class"
+        )
+    logits, labels = logits.detach().double(), labels.to(logits.device, torch.int64)
+    low, high = (bound.item() for bound in labels.aminmax())
+    if low < 0 or high >= logits.shape[1]:
+        raise LipscaleError(
+            f"temperature: labels range from {low} to {high}; allowed: 0 to {logits.shape[1] - 1}, "
+            f"as the logits have {logits.shape[1]} classes"
+        )
+    return logits, labels
 
 
-def nll(logits: torch.Tensor, labels: torch.Tensor, temperature: float = 1.0) -> float:
-    """Mean negative log-likelihood of the labels under softmax(logits / temperature), in nats, float64."""
-    return torch.nn.functional.cross_entropy(logits.double() / temperature, labels).item()
+def _tensor(values: Array, what: str) -> torch.Tensor:
+    """A torch tensor as it is; anything else by way of numpy."""
+    if isinstance(values, torch.Tensor):
+        return values
+    try:
+        return torch.tensor(np.array(values, order="C"))
+    except (TypeError, ValueError, RuntimeError):
+        raise LipscaleError(f"temperature: {what} are no array of numbers; allowed: a numpy array or a torch tensor") from None
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

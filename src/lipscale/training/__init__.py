@@ -1,1 +1,1 @@
-"""The training loop."""
+"""Training: one loop for all methods, resumable after each epoch."""

@@ -1,3 +1,5 @@
+"""T*: closed forms, stationarity, the cases without a finite T*, and what is refused."""
+
 import math
 
 import numpy as np
@@ -68,14 +70,49 @@ def test_almost_separable_and_almost_chance_end():
     assert 1000 < fit_temperature(logits, labels) < math.inf
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("label_dtype", [np.uint8, np.int16, np.int32, np.int64])
+def test_numpy_arrays_give_what_tensors_give(dtype, label_dtype):
+    logits, labels = one_margin(3.0, 90, 10, 10)
+    logits, labels = logits.numpy().astype(dtype), labels.numpy().astype(label_dtype)
+    logits.setflags(write=False)
+    expected = fit_temperature(torch.tensor(logits), torch.tensor(labels))
+    assert fit_temperature(logits, labels) == fit_temperature(logits[::-1], labels[::-1]) == expected
+    assert nll(logits, labels, 2.0) == nll(torch.tensor(logits), torch.tensor(labels), 2.0)
+
+
+def test_logits_with_a_gradient_are_accepted():
+    logits, labels = one_margin(3.0, 90, 10, 10)
+    assert fit_temperature(logits.clone().requires_grad_(), labels.int()) == fit_temperature(logits, labels)
+
+
+LABELS = torch.zeros(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
-        (torch.full((3, 2), math.nan), torch.zeros(3, dtype=torch.int64), "NaN or infinity"),
-        (torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), "at least one image"),
-        (torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64), "allowed: .images, classes."),
+        (torch.full((3, 2), math.nan), LABELS, "NaN or infinity"),
+        (torch.zeros(0, 2), LABELS[:0], "at least one image"),
+        (torch.zeros(3, 0), LABELS, "at least one image"),
+        (torch.zeros(3, 2), LABELS[:2], r"logits have shape \(3, 2\) and labels \(2,\); allowed: \(images, classes\)"),
+        (torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.int64), r"labels \(3, 2\); allowed"),
+        (torch.zeros(3, 2), LABELS.float(), "labels are float32; allowed: integers"),
+        (torch.zeros(3, 2), LABELS.bool(), "labels are bool; allowed: integers"),
+        (torch.zeros(3, 2, dtype=torch.complex64), LABELS, "logits are complex64; allowed: real numbers"),
+        (torch.zeros(3, 2), LABELS - 1, "labels range from -1 to -1; allowed: 0 to 1, as the logits have 2 classes"),
+        (torch.zeros(3, 2), torch.arange(3), "labels range from 0 to 2; allowed: 0 to 1"),
     ],
 )
-def test_bad_input_is_named(logits, labels, message):
+def test_bad_input_is_named(logits, labels, message, kind):
+    if kind == "numpy":
+        logits, labels = logits.numpy(), labels.numpy()
     with pytest.raises(LipscaleError, match=message):
         fit_temperature(logits, labels)
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog"], [None, 1], [[0], [1, 2]]])
+def test_labels_that_are_no_numbers_are_named(labels):
+    with pytest.raises(LipscaleError, match=r"temperature: labels are no array of numbers; allowed: a numpy array or a torch"):
+        fit_temperature(torch.zeros(2, 2), labels)

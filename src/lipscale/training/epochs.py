@@ -1,0 +1,196 @@
+"""Epochs: training steps, measurements of T*, updates of L. Randomness is a function of (seed, epoch) alone."""
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.utils import parametrize
+
+from lipscale import discovery
+from lipscale.errors import LipscaleError
+from lipscale.evaluation.metrics import accuracy, expected_calibration_error, probabilities
+from lipscale.method.feedback import LipschitzFeedback, Update
+from lipscale.method.methods import METHODS
+from lipscale.method.temperature import fit_temperature, nll
+from lipscale.networks.network import LipschitzNetwork, build_network
+from lipscale.training.batches import EVALUATION_BATCH, epoch_batches, epoch_seed
+from lipscale.training.precision import fast_logits
+from lipscale.training.rows import EpochRow, Measurement
+from lipscale.units import pixels
+
+if TYPE_CHECKING:
+    from lipscale.config import Run
+    from lipscale.data.dataset import Dataset
+
+
+class Training:
+    """The state of one run between epochs: network, optimiser, history, measurements.
+
+    Args:
+        run: one of `config.runs`.
+        dataset: the prepared data set.
+        device: holds the data, the network and the optimiser.
+
+    Raises:
+        LipscaleError: there is no objective of that name.
+    """
+
+    def __init__(self, run: "Run", dataset: "Dataset", device: torch.device):
+        self.run = run
+        self.device = device
+        self.method = METHODS[run.method]
+        self.objective = discovery.load("lipscale.training.objectives", run.training.objective.name)
+        self.images, self.labels = dataset.tensors("train", device)
+        self.validation_images, self.validation_labels = dataset.tensors("validation", device)
+        torch.manual_seed(run.seed)
+        self.network: LipschitzNetwork = build_network(
+            run.network, dataset.image_shape, dataset.class_count, dataset.mean, run.initial_lipschitz
+        ).to(device)
+        self.forward = torch.compile(self.network) if run.compute.compile else self.network
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=run.training.learning_rate)
+        self.feedback = LipschitzFeedback(
+            run.feedback.largest_step, run.feedback.lowest_lipschitz, run.feedback.highest_lipschitz
+        )
+        self.history: list[EpochRow] = []
+        self.measurements: list[Measurement] = []
+        self.warmup_seconds = 0.0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.labels) / self.run.training.batch_size)
+
+    def epoch(self, after_step: Callable[[], object] = lambda: None) -> EpochRow:
+        """Train for one epoch, measure T*, set the next L (with feedback only); returns the new row of the history.
+
+        Raises:
+            LipscaleError: loss, weights or logits are no longer finite; the history has no new row.
+        """
+        start = time.perf_counter()
+        done, steps = len(self.history), self.steps_per_epoch
+        loss = self.train_steps(steps, self._update_steps(), lambda step: done + step / steps, after_step)
+        exponents = tuple(self.network.budget.exponents().tolist())
+        logits, measured = self.measure(epochs=done + 1)
+        numbers, labels = logits.cpu().numpy(), self.validation_labels.cpu().numpy()
+        row = EpochRow(
+            epoch=done + 1,
+            lipschitz=measured.lipschitz,
+            temperature=measured.temperature,
+            next_lipschitz=measured.next_lipschitz,
+            bounded=measured.bounded,
+            train_loss=loss,
+            validation_nll=nll(logits, self.validation_labels),
+            validation_accuracy=accuracy(numbers, labels),
+            validation_ece=expected_calibration_error(probabilities(numbers), labels),
+            exponents=exponents,
+            seconds=time.perf_counter() - start,
+        )
+        self.history.append(row)
+        return row
+
+    def measure(self, epochs: float) -> tuple[torch.Tensor, Measurement]:
+        """Validation logits (images, classes) and their T* after so many epochs; the feedback then sets the next L.
+
+        Raises:
+            LipscaleError: weights or logits are not finite. The last step can do that unseen, as its loss was computed before.
+        """
+        start = time.perf_counter()
+        try:
+            logits, lipschitz = self.validation_logits(), self.network.lipschitz
+        except torch.linalg.LinAlgError:
+            raise self._diverged("weights are no longer finite") from None
+        if not logits.isfinite().all():
+            raise self._diverged("validation logits are no longer finite")
+        if self.method.feedback:
+            update = self.feedback.update(lipschitz, logits, self.validation_labels)
+            self.network.lipschitz = update.next_lipschitz
+        else:
+            update = Update(fit_temperature(logits, self.validation_labels), lipschitz, bounded=False)
+        row = Measurement(epochs, lipschitz, **asdict(update), seconds=time.perf_counter() - start)
+        self.measurements.append(row)
+        return logits, row
+
+    def train_steps(
+        self,
+        steps: int,
+        update_after: Collection[int],
+        epochs: Callable[[int], float],
+        after_step: Callable[[], object] = lambda: None,
+    ) -> float:
+        """The first steps of an epoch, with a measurement after some of them; returns the mean loss over their images.
+
+        Args:
+            steps: how many.
+            update_after: numbers of the steps, from 1, after which T* is measured.
+            epochs: the time after so many steps, for the record of measurements.
+            after_step: called after each step.
+
+        Raises:
+            LipscaleError: loss, weights or logits are no longer finite.
+        """
+        total, seen, lipschitz = torch.zeros((), device=self.device), 0, self.network.lipschitz
+        try:
+            for step, (images, labels) in enumerate(islice(self._batches(), steps)):
+                self._set_learning_rate(len(self.history) + step / self.steps_per_epoch)
+                loss = self._step(images, labels, lipschitz)
+                total += loss * len(labels)
+                seen += len(labels)
+                if step + 1 in update_after:
+                    if not loss.isfinite():
+                        break
+                    lipschitz = self.measure(epochs(step + 1))[1].next_lipschitz
+                after_step()
+            mean = total.item() / seen
+        except torch.linalg.LinAlgError:  # raised by the orthogonalisation of weights that are no longer finite
+            mean = math.nan
+        if not math.isfinite(mean):
+            raise self._diverged(f"training loss became {mean}")
+        return mean
+
+    @torch.no_grad()
+    def validation_logits(self) -> torch.Tensor:
+        """Logits of the validation split, (images, classes); each weight is orthogonalised once for the whole pass."""
+        self.network.eval()
+        with parametrize.cached():
+            parts = [self.network(pixels(part)) for part in self.validation_images.split(EVALUATION_BATCH)]
+        return torch.cat(parts)
+
+    def _update_steps(self) -> set[int]:
+        """The steps of an epoch after which the feedback updates L, besides the end of the epoch."""
+        number = self.run.feedback.updates_per_epoch if self.method.feedback else 1
+        return {round(self.steps_per_epoch * part / number) for part in range(1, number)} - {0, self.steps_per_epoch}
+
+    def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Those of the next epoch, see `epoch_batches`."""
+        seed, done, settings = self.run.seed, len(self.history), self.run.training
+        torch.manual_seed(epoch_seed(seed, done, stream=1))  # for objectives that draw random numbers
+        return epoch_batches(self.images, self.labels, settings.batch_size, settings.augmentation, epoch_seed(seed, done))
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor, lipschitz: float) -> torch.Tensor:
+        """One step of the optimiser; returns the loss, a scalar without gradient."""
+        settings = self.run.training
+        self.network.train()
+        loss = self.objective.loss(self._fast_logits, images, labels, settings.objective, lipschitz)
+        self.optimizer.zero_grad()
+        (loss / lipschitz if settings.divide_loss and self.method.constrained else loss).backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _fast_logits(self, images: torch.Tensor) -> torch.Tensor:
+        return fast_logits(self.forward, images, self.run.compute.precision)
+
+    def _set_learning_rate(self, epochs: float) -> None:
+        """A half cosine from the configured rate to 0 (Loshchilov and Hutter, ICLR 2017, without restarts)."""
+        progress = epochs / self.run.training.epochs
+        rate = self.run.training.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _diverged(self, what: str) -> LipscaleError:
+        return LipscaleError(
+            f"run {self.run.run}: the {what} in epoch {len(self.history) + 1} at L = {self.network.lipschitz:g}; "
+            "a smaller training.learning_rate may help"
+        )
