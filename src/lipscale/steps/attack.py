@@ -8,7 +8,9 @@ import argparse
 import json
 import time
 
-from lipscale.attacks.robustness import Options, Robustness, evaluate_robustness
+import torch
+
+from lipscale.attacks.robustness import Options, Robustness, evaluate_robustness, task
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
 from lipscale.errors import enough_memory
@@ -17,7 +19,7 @@ from lipscale.store import files, locks, provenance, state
 from lipscale.store.checksums import checked, record
 from lipscale.store.dataset import read_dataset
 from lipscale.store.run_folder import RunFolder
-from lipscale.training.devices import select_device, use_threads
+from lipscale.training.devices import select_device
 
 PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
 
@@ -40,9 +42,9 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
     start, settings = time.perf_counter(), folder.settings
     evaluation = settings.evaluation
     folder.check_data()
-    use_threads(settings.compute.threads)
+    torch.set_num_threads(settings.compute.threads)
     options = Options(
-        epsilons=tuple(sorted(evaluation.epsilons)),
+        epsilons=tuple(evaluation.epsilons),
         images=evaluation.attack_images,
         spot_checks=evaluation.spot_check_images,
         batch_size=evaluation.attack_batch_size,
@@ -50,12 +52,13 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
     )
     device, model = select_device(settings.compute.device), checked(folder / "model.safetensors")
     temperature = folder.json("calibration.json")["temperature"]
-    identity = {"options": options.as_dict(), "temperature": temperature, "model_sha256": files.sha256(model)}
+    logits = folder.logits()["test_logits"]
+    identity = task(options, logits.shape[1], temperature) | {"model_sha256": files.sha256(model)}
     content = state.load(folder / PARTIAL, identity)
     robustness = evaluate_robustness(
         load(model, device),
-        dataset.split("test"),
-        folder.logits()["test_logits"],
+        dataset.splits["test"],
+        logits,
         *folder.radii(),
         temperature=temperature,
         options=options,
@@ -68,11 +71,8 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def _write(folder: RunFolder, robustness: Robustness, facts: dict) -> None:
-    options = facts.pop("options")
-    facts = {"attack": robustness.attack, **options, **facts, "versions": provenance.versions()}
-    files.write_json(folder / "attack.json", facts)
-    rows = list(robustness.rows())
-    files.write_rows(folder / "attack.csv", list(rows[0]), rows)
+    files.write_json(folder / "attack.json", facts | {"versions": provenance.versions()})
+    files.write_rows(folder / "attack.csv", robustness.columns(), robustness.rows())
     sources = [folder / name for name in ("model.safetensors", "logits.npz", "radii.csv", "calibration.json")]
     for name in ("attack.csv", "attack.json"):
         record(folder / name, made_from=sources)

@@ -12,15 +12,18 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from lipscale.attacks.falsification import COLUMNS, Falsification, Options, falsify
+import torch
+
+from lipscale.attacks.falsification import COLUMNS, Falsification, Options, falsify, falsify_dataset
 from lipscale.certification.model_file import load
 from lipscale.errors import LipscaleError
 from lipscale.steps.common import add_device
-from lipscale.steps.images import read_splits
+from lipscale.steps.images import read_images
 from lipscale.store import files, locks, provenance
 from lipscale.store.checksums import checked, record
+from lipscale.store.dataset import read_dataset
 from lipscale.store.run_folder import RunFolder
-from lipscale.training.devices import select_device, use_threads
+from lipscale.training.devices import select_device
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,44 +53,50 @@ def _falsify_run(folder: RunFolder) -> None:
     settings = folder.settings
     evaluation = settings.evaluation
     chosen = Options(evaluation.falsify_images, evaluation.attack_batch_size, evaluation.attack_seed)
-    use_threads(settings.compute.threads)
+    torch.set_num_threads(settings.compute.threads)
     with locks.writing("falsify", [folder.path]):
         model = checked(folder / "model.safetensors")
-        found = _attack(model, folder.data, chosen, settings.compute.device, folder.name)
-        _write(found, model, chosen, settings.compute.device, folder / "falsification")
+        dataset, device = read_dataset(folder.data), select_device(settings.compute.device)
+        found = falsify_dataset(load(model, device), dataset, chosen, device, folder.name)
+        _write(found, model, chosen, folder / "falsification", {"data_sha256": dataset.sha256})
         for name in ("falsification.csv", "falsification.json"):
             record(folder / name, made_from=[model])
-    _check(found, model)
+    found.check()
 
 
 def _falsify_model(model: Path, options: argparse.Namespace) -> None:
     chosen = Options(options.images, options.batch_size, options.seed)
     stem = options.output or model.with_name(f"{model.stem}-falsification")
-    use_threads(options.threads)
+    torch.set_num_threads(options.threads)
     with locks.writing("falsify", [stem]):
-        found = _attack(model, options.data, chosen, options.device, model.stem)
-        _write(found, model, chosen, options.device, stem)
-    _check(found, model)
+        device = select_device(options.device)
+        network = load(model, device)
+        if options.data.is_dir():
+            found = falsify_dataset(network, read_dataset(options.data), chosen, device, str(model))
+        else:
+            images, labels = read_images(options.data)
+            found = falsify(
+                network,
+                images,
+                labels,
+                images_at_most=chosen.images,
+                batch_size=chosen.batch_size,
+                seed=chosen.seed,
+                device=device,
+                name=str(model),
+            )
+        _write(found, model, chosen, stem, {"data": options.data.name})
+    found.check()
 
 
-def _attack(model: Path, data: Path, chosen: Options, device: str, name: str) -> Falsification:
-    return falsify(load(model, device), read_splits(data), chosen, select_device(device), name)
-
-
-def _write(found: Falsification, model: Path, chosen: Options, device: str, stem: Path) -> None:
+def _write(found: Falsification, model: Path, chosen: Options, stem: Path, data: dict) -> None:
     files.write_rows(stem.with_name(f"{stem.name}.csv"), COLUMNS, found.rows)
     origin = {
         "options": asdict(chosen),
         "model_sha256": files.sha256(model),
+        **data,
         "commit": provenance.commit(),
         "machine": provenance.machine(),
-        "device": device,
         "versions": provenance.versions(),
     }
     files.write_json(stem.with_name(f"{stem.name}.json"), found.summary | origin)
-
-
-def _check(found: Falsification, model: Path) -> None:
-    if found.broken:
-        images = ", ".join(f"{row['split']} {row['index']} ({row['broken_by']})" for row in found.broken)
-        raise LipscaleError(f"the certificate of {model} is broken for images {images}; this must not happen")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lipscale.data.dataset import SPLITS, Split
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 from lipscale.store.dataset import read_dataset
@@ -41,18 +40,3 @@ def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             f"{path} holds labels of shape {labels.shape}, {labels.dtype}; allowed: a class number for each image"
         )
     return images, None if labels is None else labels.astype(np.int64)
-
-
-def read_splits(path: Path) -> dict[str, Split]:
-    """Labelled images by split: those of a prepared data set, the test split first, or those of an .npz file as `images`.
-
-    Raises:
-        LipscaleError: as `read_images`; or there are no labels.
-    """
-    if path.is_dir():
-        dataset = read_dataset(path)
-        return {split: dataset.splits[split] for split in reversed(SPLITS)}
-    images, labels = read_images(path)
-    if labels is None:
-        raise LipscaleError(f"{path} holds no labels; allowed: the arrays images and labels")
-    return {"images": Split(images, labels)}

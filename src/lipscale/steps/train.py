@@ -7,6 +7,8 @@ epoch the whole state is saved in checkpoint.pt.
 import argparse
 from functools import partial
 
+import torch
+
 from lipscale import config
 from lipscale.certification.export import export
 from lipscale.certification.model_file import to_bytes
@@ -17,7 +19,8 @@ from lipscale.store import files, locks, provenance, state
 from lipscale.store.checksums import record
 from lipscale.store.dataset import read_dataset
 from lipscale.store.run_folder import RunFolder
-from lipscale.training.devices import device_name, select_device
+from lipscale.training.checkpoint import UnreadableState
+from lipscale.training.devices import select_device
 from lipscale.training.loop import Trained, train
 
 CHECKPOINT = "checkpoint.pt"
@@ -45,14 +48,16 @@ def _train(folder: RunFolder, dataset: Dataset) -> None:
     checkpoint = folder / CHECKPOINT
     advice = f"lower training.batch_size, which is {settings.training.batch_size}, or compute.jobs_per_gpu"
     with enough_memory(f"run {settings.run}", advice):
-        content = state.load(checkpoint, identity)
-        trained = train(
-            settings, dataset, select_device(settings.compute.device), content, partial(state.save, checkpoint, identity)
-        )
-        _write(folder, trained, dataset, identity)
+        device, save = select_device(settings.compute.device), partial(state.save, checkpoint, identity)
+        try:
+            trained = train(settings, dataset, device, state.load(checkpoint, identity), save)
+        except UnreadableState as error:
+            print(f"{checkpoint} is from another version ({error}); training starts from the beginning", flush=True)
+            trained = train(settings, dataset, device, None, save)
+        _write(folder, trained, dataset, identity, device)
 
 
-def _write(folder: RunFolder, trained: Trained, dataset: Dataset, identity: dict) -> None:
+def _write(folder: RunFolder, trained: Trained, dataset: Dataset, identity: dict, device: torch.device) -> None:
     settings = folder.settings
     files.write_rows(folder / "history.csv", list(trained.history[0]), trained.history)
     files.write_rows(folder / "feedback.csv", list(trained.measurements[0]), trained.measurements)
@@ -64,7 +69,7 @@ def _write(folder: RunFolder, trained: Trained, dataset: Dataset, identity: dict
             "seed": settings.seed,
             **identity,
             "commit": provenance.commit(),
-            "device": device_name(settings.compute.device),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "seconds": trained.seconds,
             "feedback_seconds": trained.feedback_seconds,
             "parameters": trained.parameters,
