@@ -20,7 +20,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from lipscale.data.sources import Source, Split
+from lipscale.data.sources._old import Source, Split
 from lipscale.errors import LipscaleError
 from lipscale.progress import bar
 from lipscale.store.files import sha256

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lipscale.data.dataset import SPLITS
-from lipscale.data.sources import Split, read
+from lipscale.data.sources._old import Split, read
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 from lipscale.store.checksums import seal

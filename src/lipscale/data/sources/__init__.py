@@ -1,0 +1,1 @@
+"""Data sets, one file each: `Settings` (the section `dataset` of a config) and `load`."""
