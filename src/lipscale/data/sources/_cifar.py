@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from lipscale.errors import LipscaleError
-from lipscale.settings import Count, NonNegative
-from lipscale.settings import Settings as Section
+from lipscale.settings import SourceSettings
 
 if TYPE_CHECKING:
     from lipscale.data.source import Source
@@ -15,19 +12,7 @@ if TYPE_CHECKING:
 FOLDER = "data"  # of the download, where the config names none
 
 
-class Settings(Section):
-    """Section `dataset`: colour images of 32 x 32 pixels, downloaded by torchvision."""
-
-    path: str | None = Field(None, min_length=1, pattern=r"^[^\x00]+$", description="folder of the download; default data/")
-    validation_images: Count = Field(description="images taken from the training split to measure temperatures on")
-    split_seed: NonNegative = Field(0, description="seed of the choice of validation images")
-
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        return 3, 32, 32
-
-
-def load(settings: Settings, kind_name: str, title: str) -> "Source":
+def load(settings: SourceSettings, kind_name: str, title: str) -> "Source":
     """A CIFAR through torchvision, which downloads it once and compares its files with their MD5 sums.
 
     Args:

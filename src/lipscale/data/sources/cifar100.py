@@ -1,19 +1,25 @@
-"""CIFAR-100: 60,000 colour images of 32x32 pixels in 100 classes."""
+"""CIFAR-100 by torchvision, which downloads it."""
 
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from lipscale.data.sources import _cifar
+from lipscale.settings import PathText, SourceSettings
 
 if TYPE_CHECKING:
     from lipscale.data.source import Source
 
 
-class Settings(_cifar.Settings):
-    """Section `dataset`: CIFAR-100, downloaded by torchvision."""
+class Settings(SourceSettings):
+    """CIFAR-100 by torchvision, which downloads it once: 32x32 pixels, colour, 100 classes."""
 
-    name: Literal["cifar100"] = Field(description="CIFAR-100, downloaded by torchvision (170 MB)")
+    name: Literal["cifar100"] = Field(description="CIFAR-100, downloaded by torchvision")
+    path: PathText | None = Field(None, description="folder that holds the download; null: the folder data")
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return (3, 32, 32)
 
 
 def load(settings: Settings) -> "Source":

@@ -1,27 +1,31 @@
-"""The 1,797 handwritten digits of 8x8 pixels that scikit-learn brings along."""
+"""The 1,797 handwritten digits embedded in scikit-learn, 8x8 pixels, grey."""
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from lipscale.settings import Count, NonNegative
-from lipscale.settings import Settings as Section
+from lipscale.settings import Count, SourceSettings
 
 if TYPE_CHECKING:
     from lipscale.data.source import Source
 
 
-class Settings(Section):
-    """Section `dataset`: the handwritten digits of scikit-learn."""
+class Settings(SourceSettings):
+    """The handwritten digits embedded in scikit-learn: 8x8 pixels, grey, nothing to download."""
 
-    name: Literal["digits"] = Field(description="handwritten digits, 8 x 8 pixels, part of scikit-learn")
-    validation_images: Count = Field(description="images taken from the training split to measure temperatures on")
-    test_images: Count = Field(description="images set aside for the test split, as digits comes without one")
-    split_seed: NonNegative = Field(0, description="seed of the choice of validation and test images")
+    name: Literal["digits"] = Field(description="the handwritten digits embedded in scikit-learn")
+    path: None = Field(None, description="not used: the digits are embedded in scikit-learn")
+    test_images: Count = Field(description="images set aside as the test split, since the digits have none")
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _embedded(cls, path: object) -> None:
+        if path is not None:
+            raise ValueError("allowed: nothing, as the digits are embedded in scikit-learn")
 
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        return 1, 8, 8
+        """Channels, height and width of the images."""
+        return (1, 8, 8)
 
 
 def load(settings: Settings) -> "Source":

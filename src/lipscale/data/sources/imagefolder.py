@@ -7,8 +7,7 @@ from pydantic import Field
 
 from lipscale.data import archives
 from lipscale.errors import LipscaleError
-from lipscale.settings import Count, NonNegative, Positive
-from lipscale.settings import Settings as Section
+from lipscale.settings import AsInteger, PathText, Positive, SourceSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,29 +17,23 @@ if TYPE_CHECKING:
 SPLITS = ("train", "test")
 
 
-class Settings(Section):
-    """Section `dataset`: images of your own."""
+class Settings(SourceSettings):
+    """Your own images, a folder or an archive of them."""
 
-    name: Literal["imagefolder"] = Field(description="images of your own, in a folder or archive")
-    path: str = Field(
-        min_length=1,
-        pattern=r"^[^\x00]+$",
-        description=(
-            "folder or archive (.tar, .tar.gz, .tar.xz, .zip) of train/<class>/<image> and test/<class>/<image>; images are "
-            "turned upright as their EXIF data say, transparency is composited over white"
-        ),
+    name: Literal["imagefolder"] = Field(description="your own images")
+    path: PathText = Field(
+        description="folder or .tar, .tar.gz, .tar.xz or .zip archive of train/<class>/<image> and test/<class>/<image>; "
+        "images are turned upright as their EXIF data say, transparency is composited over white"
     )
-    image_size: Annotated[Count, Field(le=1024)] = Field(
+    image_size: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
         32, description="side of the square that images are brought to, pixels"
     )
-    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour")
-    validation_images: Count = Field(description="images taken from the training split to measure temperatures on")
-    split_seed: NonNegative = Field(0, description="seed of the choice of validation images")
-    largest_unpacked_gib: Positive = Field(4.0, description="images that unpack to more are refused, GiB")
+    channels: Annotated[Literal[1, 3], AsInteger] = Field(3, description="1: grey, 3: colour")
+    largest_unpacked_gib: Positive = Field(4, description="images or an archive that unpack to more are refused, GiB")
 
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        return self.channels, self.image_size, self.image_size
+        """Channels, height and width of the prepared images."""
+        return (self.channels, self.image_size, self.image_size)
 
 
 def load(settings: Settings) -> "Source":

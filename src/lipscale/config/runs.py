@@ -1,0 +1,165 @@
+"""The runs of an experiment: one for each method, setting and seed."""
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from lipscale.config.consistency import check_feedback, check_image_side, check_start, image_shape
+from lipscale.config.messages import joined, missing, parsed, unknown, wrong
+from lipscale.config.models import (
+    Compute,
+    DatasetSettings,
+    Evaluation,
+    Experiment,
+    ExperimentName,
+    Feedback,
+    Training,
+)
+from lipscale.config.networks import NetworkSettings
+from lipscale.errors import LipscaleError
+from lipscale.method.methods import METHODS, Method
+from lipscale.settings import Seed, Settings, number, read_number
+
+DATASET_NOT_IN_IDENTITY = {"path", "largest_unpacked_gib"}  # where images are, and a limit: the images are the same
+COMPUTE_IN_IDENTITY = {"device", "threads", "precision", "compile"}  # the rest says how jobs are scheduled
+
+
+def _run_name(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9.+_-]*", text) or len(text) > 100:
+        raise ValueError(
+            "allowed: up to 100 letters, digits, dots, plus signs, dashes and underscores, a letter or digit first"
+        )
+    return text
+
+
+def _number_or_infinity(value: object) -> object:
+    value = read_number(value)
+    return value if value == math.inf else number(value)
+
+
+class Run(Settings):
+    """All settings of a run: what `runs/<run>/config.yaml` holds.
+
+    Attributes:
+        experiment: name of the experiment.
+        run: name of the run, such as `list-0.01-seed2`.
+        method: a name in METHODS.
+        initial_lipschitz: first L; infinite where there is no constraint.
+        training: with what the method changes in it.
+    """
+
+    experiment: ExperimentName
+    run: Annotated[str, AfterValidator(_run_name)]
+    method: Literal[tuple(METHODS)]
+    initial_lipschitz: Annotated[float, Field(gt=0), BeforeValidator(_number_or_infinity)]
+    seed: Seed
+    dataset: DatasetSettings
+    network: NetworkSettings
+    training: Training
+    feedback: Feedback
+    evaluation: Evaluation
+    compute: Compute
+
+    def identity(self) -> dict:
+        """The settings on which trained weights depend, as JSON can hold them."""
+        whole = self.model_dump(mode="json")
+        keys = ("method", "initial_lipschitz", "seed", "dataset", "network", "training", "feedback", "compute")
+        identity = {key: whole[key] for key in keys}
+        identity["initial_lipschitz"] = "inf" if math.isinf(self.initial_lipschitz) else self.initial_lipschitz
+        identity["dataset"] = {key: value for key, value in whole["dataset"].items() if key not in DATASET_NOT_IN_IDENTITY}
+        identity["compute"] = {key: value for key, value in whole["compute"].items() if key in COMPUTE_IN_IDENTITY}
+        return identity
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the runs of several seeds share."""
+
+    method: Method
+    initial_lipschitz: float
+    training: Training
+
+    @property
+    def name(self) -> str:
+        return setting_name(self.method.name, self.initial_lipschitz)
+
+
+def settings(experiment: Experiment) -> list[Setting]:
+    """The settings of an experiment, in the order of METHODS. Raises LipscaleError where two have one name."""
+    found = []
+    for method in METHODS.values():
+        for initial_lipschitz, changes in method.expand(getattr(experiment.runs, method.key)):
+            training = parsed(Training, experiment.training.model_dump() | dict(changes)) if changes else experiment.training
+            found.append(Setting(method, initial_lipschitz, training))
+    for name, count in Counter(setting.name for setting in found).items():
+        if count > 1:
+            raise LipscaleError(
+                f"config: {count} runs would share the name {name}-seed{experiment.runs.seeds[0]}; values under runs must "
+                "differ in their first six digits"
+            )
+    return found
+
+
+def runs(experiment: Experiment) -> list[Run]:
+    """The runs of a checked experiment, ordered by method, setting and seed."""
+    shared = {
+        key: getattr(experiment, key) for key in ("experiment", "dataset", "network", "feedback", "evaluation", "compute")
+    }
+    return [
+        parsed(
+            Run,
+            {
+                "run": f"{setting.name}-seed{seed}",
+                "method": setting.method.name,
+                "initial_lipschitz": setting.initial_lipschitz,
+                "seed": seed,
+                "training": setting.training,
+                **shared,
+            },
+        )
+        for setting in settings(experiment)
+        for seed in experiment.runs.seeds
+    ]
+
+
+def check_run(config: object) -> Run:
+    """The settings of a run, as its `config.yaml` holds them: complete and valid. Raises LipscaleError for anything else."""
+    run = parsed(Run, config)
+    _check_complete(config, run.model_dump(), ())
+    if METHODS[run.method].constrained == math.isinf(run.initial_lipschitz):
+        allowed = f"{'inf' if math.isfinite(run.initial_lipschitz) else 'a finite number'}, as method is {run.method}"
+        raise wrong("initial_lipschitz", run.initial_lipschitz, allowed)
+    check_image_side(run.network, image_shape(run.dataset)[1])
+    check_feedback(run.feedback)
+    if METHODS[run.method].feedback:
+        check_start("initial_lipschitz", run.initial_lipschitz, run.feedback)
+    return run
+
+
+def setting_name(method: str, initial_lipschitz: float) -> str:
+    """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-12`, `unconstrained`."""
+    return method if math.isinf(initial_lipschitz) else f"{method}-{initial_lipschitz:g}"
+
+
+def digest(value: object) -> str:
+    """A short hash of what JSON can hold, the same for equal values whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _check_complete(given: object, whole: Mapping, path: tuple) -> None:
+    """Raises LipscaleError where `given` has other keys than `whole`: nothing is filled in when a run is read."""
+    for key, value in whole.items():
+        if not isinstance(given, Mapping) or key not in given:
+            raise missing(joined((*path, key)))
+        if isinstance(value, Mapping):
+            _check_complete(given[key], value, (*path, key))
+    for key in given:
+        if key not in whole:
+            raise unknown(key, joined(path), whole)
