@@ -111,6 +111,12 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def write_table(table, path: str | Path) -> None:
+    """A pandas table as a CSV file without its index; floats keep all their digits."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, which cannot hold code. Raises LipscaleError where it cannot be read, whole."""
     try:
