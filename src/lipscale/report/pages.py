@@ -1,19 +1,20 @@
-"""Pages of the report that are no figures: the runs, the claims, where all of it comes from. Each is one HTML file that needs
-nothing else, from the tables; `page.html` lays it out, escapes what it is given, and makes its tables sortable.
+"""Pages of the report that are no figures: the runs, the claims, the provenance. Each is one HTML file that needs nothing
+else. `page.html` lays it out, escapes what it is given and makes its tables sortable.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lipscale.errors import LipscaleError
+from lipscale.report.page_tables import Table, run_table, settings_table
 from lipscale.store import files, provenance
 from lipscale.store.checksums import checked
+from lipscale.tables.reader import Tables
 
 ORIGIN = ["commit", "device", "machine", "versions", "attack", "data_sha256"]  # columns of runs.csv that runs share
 PACKAGES = ("numpy", "pandas", "matplotlib", "seaborn")  # that draw
+NAMES = ("runs", "claims", "provenance")
 GLOSSARY = {
     "initial_lipschitz": "L0, the Lipschitz constant that training starts with; ∞ without constraint",
     "lipschitz": "L at the end of training, in logits per pixel unit (l2, pixels in [0, 1])",
@@ -26,28 +27,8 @@ GLOSSARY = {
     "certified_EPS, pair_certified_EPS": "share of test images that are right with a certified radius of at least EPS/255, by "
     "the poster's formula, and by pairs of classes",
     "robust_EPS": "share of evaluated images that are right and not broken by AutoAttack at EPS/255 (l2)",
-    "attacked_EPS, audited_EPS": "images that AutoAttack was run on, and how many of them were certified",
+    "attacked_EPS, spot_checked_EPS": "images that AutoAttack was run on, and how many of them were certified (spot checks)",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a page; its first column names the row."""
-
-    caption: str
-    data: pd.DataFrame
-
-    @property
-    def columns(self) -> list[str]:
-        return list(self.data)
-
-    @property
-    def numeric(self) -> set[str]:
-        return set(self.data.select_dtypes("number"))
-
-    @property
-    def rows(self) -> list[dict]:
-        return self.data.astype(object).where(self.data.notna(), "").to_dict("records")
 
 
 def write(name: str, tables: Path, data: Path | None, launched: str | None, output: Path) -> None:
@@ -58,8 +39,18 @@ def write(name: str, tables: Path, data: Path | None, launched: str | None, outp
         data: folder of the prepared data set; provenance only.
         launched: version of Snakemake and its command; provenance only.
         output: the HTML file.
+
+    Raises:
+        LipscaleError: the page is unknown, or a file it shows is missing or altered.
     """
-    page = _provenance(tables, data, launched) if name == "provenance" else {"runs": _runs, "claims": _claims}[name](tables)
+    if name not in NAMES:
+        raise LipscaleError(f"there is no page {name!r}; allowed: {', '.join(NAMES)}")
+    if name == "provenance":
+        if not (data and launched):
+            raise LipscaleError("the page provenance needs the folder of the data and the command that launched the workflow")
+        page = _provenance(Tables(tables), data, launched)
+    else:
+        page = {"runs": _runs, "claims": _claims}[name](Tables(tables))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -67,50 +58,43 @@ def write(name: str, tables: Path, data: Path | None, launched: str | None, outp
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = shown
     empty = {"facts": {}, "glossary": {}, "settings": ""}
     files.write_text(output, environment.get_template("page.html").render(empty | page))
 
 
-def shown(value: object) -> str:
-    """A value as a cell of a table shows it: four digits of a fraction, ∞ for infinity."""
-    if not isinstance(value, float):
-        return str(value)
-    return "∞" if value == np.inf else f"{value:.4g}"
-
-
-def _runs(tables: Path) -> dict:
-    runs = pd.read_csv(checked(tables / "runs.csv"))
+def _runs(tables: Tables) -> dict:
     return {
         "title": "Runs",
-        "text": "A row per run; a press on the head of a column sorts by it. Accuracies and calibration errors are fractions.",
-        "tables": [Table(f"{len(runs)} runs", runs.drop(columns=[*ORIGIN, "config_hash"], errors="ignore"))],
+        "text": "First a row per setting, the mean over its seeds; then a row per run. Accuracies and calibration errors are "
+        "fractions. Click a column header to sort.",
+        "tables": [
+            settings_table(tables.runs, tables.epsilons),
+            run_table(tables.runs.drop(columns=[*ORIGIN, "config_hash"], errors="ignore"), tables.epsilons),
+        ],
         "glossary": GLOSSARY,
     }
 
 
-def _claims(tables: Path) -> dict:
-    claims = pd.read_csv(checked(tables / "claims.csv"), dtype={"claim": str})
+def _claims(tables: Tables) -> dict:
     return {
         "title": "Claims of the poster",
         "text": "Each claim has a measure and a threshold, both fixed in the code; mean, smallest and largest value are over "
-        "runs or seeds. A claim holds where all values meet the threshold, and does not hold where no seed of some starting "
-        "point does.",
-        "tables": [Table("Verdicts", claims)],
+        "runs or seeds. A claim holds if all values meet the threshold. It does not hold if, from some starting point, no seed "
+        "meets it. Click a column header to sort.",
+        "tables": [Table("Verdicts", tables["claims"])],
     }
 
 
-def _provenance(tables: Path, data: Path, launched: str) -> dict:
-    settings = checked(tables / "config.yaml").read_text(encoding="utf-8")
-    runs = pd.read_csv(checked(tables / "runs.csv"), dtype={"config_hash": str, "commit": str})
-    manifest = files.read_json(checked(data / "manifest.json"))
+def _provenance(tables: Tables, data: Path, launched: str) -> dict:
+    runs, manifest = tables.runs, files.read_json(checked(data / "manifest.json"))
     counts = ", ".join(f"{split} {count['images']}" for split, count in manifest["counts"].items())
     origins = runs.groupby(ORIGIN, sort=False).agg(runs=("run", "size"), seconds=("train_seconds", "sum")).reset_index()
     origins = origins[["commit", "runs", "seconds", *ORIGIN[1:]]].rename(columns={"seconds": "training_seconds"})
+    each = ["run", "config_hash", "commit", "train_seconds", "feedback_seconds", "attack_seconds"]
     return {
         "title": "Provenance",
-        "text": "What trained, measured and attacked the networks, as each run recorded it, and what wrote this page, last of "
-        "all.",
+        "text": "What trained, measured and attacked the networks, as each run recorded it, and what wrote this page. "
+        "Click a column header to sort.",
         "facts": {
             "Data set": f"{manifest['dataset']}, images of shape {manifest['image_shape']}; {counts}",
             "Source of the data": ", ".join(f"{name}: {value}" for name, value in manifest["source"].items()),
@@ -120,9 +104,6 @@ def _provenance(tables: Path, data: Path, launched: str) -> dict:
             "This page": f"commit {provenance.commit()}; {provenance.in_words(provenance.machine())}; "
             f"{provenance.listed(provenance.versions(PACKAGES))}",
         },
-        "tables": [
-            Table("Where the runs come from", origins),
-            Table("Each run", runs[["run", "config_hash", "commit", "train_seconds", "feedback_seconds", "attack_seconds"]]),
-        ],
-        "settings": settings,
+        "tables": [Table("Where the runs come from", origins), Table("Each run", runs[each])],
+        "settings": checked(tables.folder / "config.yaml").read_text(encoding="utf-8"),
     }

@@ -8,17 +8,18 @@ import pandas as pd
 
 from lipscale.errors import LipscaleError
 from lipscale.planning import record as records
-from lipscale.report.figures.style import short
+from lipscale.report import draw
 from lipscale.store import files, provenance
 from lipscale.store.checksums import checked
+from lipscale.tables.reader import Tables, by_setting, plain_title, where
+from lipscale.text import markdown_table, short
 
-NAMES = ("figure1", "figure2", "figure3", "reliability", "certified")
-FIGURES = [f"{name}.{suffix}" for name in NAMES for suffix in ("png", "pdf", "csv")]
-TABLES = ["runs.csv", "claims.csv", "claims.md"]
+TABLES = ("runs.csv", "claims.csv", "claims.md")
+FALSIFICATION = "falsification.csv"
 
 
 def publish(results: Path, folder: Path, command: str) -> None:
-    """Copy figures, runs.csv, claims and, where it was made, audit.csv of an experiment; write the other files.
+    """Copy figures, runs.csv, claims and, where it was made, falsification.csv of an experiment; write the other files.
 
     record.json says what the experiment cost, for `plan`; images.csv.gz has the rows of all runs' images.csv of those test
     images that AutoAttack was run on.
@@ -31,72 +32,90 @@ def publish(results: Path, folder: Path, command: str) -> None:
     Raises:
         LipscaleError: something is missing, or the runs are not from one commit without changes.
     """
-    wanted = [*(results / "figures" / name for name in FIGURES), *(results / "tables" / name for name in TABLES)]
+    wanted = wanted_files(results)
+    tables = Tables(results / "tables")
+    commits = tables.runs["commit"].unique()
+    if len(commits) != 1 or len(commits[0]) != 40:
+        raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in wanted:
+        shutil.copyfile(path, folder / path.name)
+    write_images(results, tables, folder / "images.csv.gz")
+    files.write_json(folder / records.NAME, records.measure(results))
+    lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", ""]
+    lines.append(markdown_table(["", ""], facts(results, tables, command).items()))
+    lines += ["Mean over seeds, in brackets smallest and largest. The runs themselves are in [`runs.csv`](runs.csv).", ""]
+    files.write_text(folder / "README.md", "\n".join([*lines, summary(tables)]))
+
+
+def wanted_files(results: Path) -> list[Path]:
+    """All figures there are, and tables. Raises LipscaleError where one is missing."""
+    figures = [f"{name}.{suffix}" for name in draw.names() for suffix in draw.SUFFIXES]
+    wanted = [*(results / "figures" / name for name in figures), *(results / "tables" / name for name in TABLES)]
     for path in wanted:
         if not path.exists():
             raise LipscaleError(f"{path} is missing; allowed: a finished experiment")
-    runs = pd.read_csv(checked(results / "tables" / "runs.csv"))
-    commits = runs["commit"].unique()
-    if len(commits) != 1 or len(commits[0]) != 40:
-        raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
-    origin = files.read_json(results / "runs" / runs["run"][0] / "provenance.json")
-    jobs = [pd.read_csv(path, sep="\t")["s"].sum() for path in (results / "benchmarks").rglob("*.tsv")]
+    falsification = results / "tables" / FALSIFICATION
+    return [*wanted, *([checked(falsification)] if falsification.exists() else [])]
 
-    audit = results / "tables" / "audit.csv"
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in [*wanted, *([checked(audit)] if audit.exists() else [])]:
-        shutil.copyfile(path, folder / path.name)
-    parts = [pd.read_csv(checked(results / "runs" / run / "images.csv")).assign(run=run) for run in runs["run"]]
-    images = pd.concat(parts).dropna(subset=[name for name in runs if name.startswith("robust_")])
+
+def write_images(results: Path, tables: Tables, path: Path) -> None:
+    """The rows of all runs' images.csv of the images that were evaluated at every epsilon."""
+    runs = tables.runs["run"]
+    parts = [pd.read_csv(checked(results / "runs" / run / "images.csv")).assign(run=run) for run in runs]
+    images = pd.concat(parts).dropna(subset=[f"robust_{epsilon}" for epsilon in tables.epsilons])
     images = images[["run", *images.columns.drop("run")]].convert_dtypes()
-    with files.atomic(folder / "images.csv.gz") as temporary:
+    with files.atomic(path) as temporary:
         images.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
-    files.write_json(folder / records.NAME, records.measure(results))
+
+
+def facts(results: Path, tables: Tables, command: str) -> dict[str, str]:
+    """Where the results come from and what they cost, for the page."""
+    runs = tables.runs
+    origin = files.read_json(results / "runs" / runs["run"][0] / "provenance.json")
     machine = origin["machine"]
-    trained = runs[runs["method"] == "list"]
+    jobs = [pd.read_csv(path, sep="\t")["s"].sum() for path in (results / "benchmarks").rglob("*.tsv")]
+    trained = where(runs, lambda method: method.feedback)
     share = 100 * trained["feedback_seconds"] / trained["train_seconds"]
-    audits = {name.removeprefix("audited_"): int(runs[name].sum()) for name in runs if name.startswith("audited_")}
-    facts = {
+    checks = ", ".join(f"{runs[f'spot_checked_{epsilon}'].sum()} at {epsilon}/255" for epsilon in tables.epsilons)
+    source = files.read_json(results / "data" / "manifest.json")["source"]
+    return {
         "command": f"`{command}`",
-        "commit": f"`{commits[0]}` trained and attacked, `{provenance.commit()}` published",
+        "commit": f"`{runs['commit'][0]}` trained and attacked, `{provenance.commit()}` published",
         "machine": f"{machine['cores']} cores ({machine['processor']}), {machine['system']}, device {origin['device']}",
         "time": f"{sum(jobs):.0f} s, summed over {len(jobs)} jobs",
         "feedback": f"{share.mean():.1f} % of the time of LiST's training ({share.min():.1f} to {share.max():.1f} %)",
-        "audit": f"certified images attacked all the same, all runs: {_listed(audits)}; none was broken",
-        "certificates attacked": _audited(pd.read_csv(audit)) if audit.exists() else "not at their own radii",
-        "data": f"`{json.dumps(files.read_json(results / 'data' / 'manifest.json')['source'])}`",
+        "spot checks": f"certified images that were attacked, all runs: {checks}; none was broken",
+        "falsification": falsification(tables) if (tables.folder / FALSIFICATION).exists() else "not run",
+        "data": f"`{json.dumps(source)}`",
         "attack": f"{runs['attack'][0]}; {runs['evaluated_images'][0]} test images evaluated per run",
         "versions": ", ".join(f"{name} {version}" for name, version in origin["versions"].items()),
     }
-    lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in facts.items()]
-    lines += ["", "Mean over seeds, in brackets smallest and largest; the runs themselves are in [`runs.csv`](runs.csv).", ""]
-    files.write_text(folder / "README.md", "\n".join([*lines, *_summary(runs)]) + "\n")
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} at {epsilon}/255" for epsilon, count in counts.items())
-
-
-def _audited(audits: pd.DataFrame) -> str:
+def falsification(tables: Tables) -> str:
+    """How hard the certificates were attacked, in a line."""
+    found = tables["falsification"]
     return (
-        f"{audits['images'].sum()} images of {len(audits)} networks, {audits['images'].min()} or more of each, "
-        f"at {audits['share_of_radius'][0]} of the radius of each, by {audits['attacks'][0]}: {audits['broken'].sum()} broken; "
-        f"{audits['seconds'].sum():.0f} s; [`audit.csv`](audit.csv)"
+        f"{found['images'].sum()} images of {len(found)} networks, {found['images'].min()} or more of each, "
+        f"at {found['share_of_radius'][0]} of the radius of each, by {found['attacks'][0]}: {found['broken'].sum()} broken; "
+        f"{found['seconds'].sum():.0f} s; [`{FALSIFICATION}`]({FALSIFICATION})"
     )
 
 
-def _summary(runs: pd.DataFrame) -> list[str]:
+def summary(tables: Tables) -> str:
     """A Markdown table with a row per setting."""
-    percent = [name for name in runs if name.startswith(("certified_", "robust_"))]
+    percent = [name for name in tables.runs if name.startswith(("certified_", "robust_"))]
     columns = ["lipschitz", "lipschitz_certified", "temperature", "clean_accuracy", *percent, "ece", "ece_scaled"]
-    lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for (method, start), part in runs.groupby(["method", "initial_lipschitz"]):
-        cells = []
-        for name in columns:
-            factor, unit = (100, " %") if name in percent or name == "clean_accuracy" else (1, "")
-            mean, low, high = (short(factor * value) for value in (part[name].mean(), part[name].min(), part[name].max()))
-            cells.append(f"{mean}{unit}" + (f" ({low} to {high})" if low != high else ""))
-        label = {"list": f"LiST, L0 = {short(start)}", "fixed": f"fixed L = {short(start)}"}.get(method, "no constraint")
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return lines
+    rows = []
+    for setting, part in by_setting(tables.runs):
+        cells = [_cell(part[name], name in percent or name == "clean_accuracy") for name in columns]
+        rows.append([plain_title(setting, short), *cells])
+    return markdown_table(["setting", *columns], rows)
+
+
+def _cell(values: pd.Series, percent: bool) -> str:
+    """Mean, and where they differ smallest and largest value."""
+    factor, unit = (100, " %") if percent else (1, "")
+    mean, low, high = (short(factor * value) for value in (values.mean(), values.min(), values.max()))
+    return f"{mean}{unit}" + (f" ({low} to {high})" if low != high else "")

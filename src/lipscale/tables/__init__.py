@@ -1,1 +1,1 @@
-"""Tables joined from all runs, and the claims that are decided from them."""
+"""Tables joined from all runs, and the claims that are decided from them. Needs pandas, not torch."""

@@ -1,1 +1,3 @@
-"""Figures and run sheets, drawn from the tables alone; torch is not needed. `style` is what they share."""
+"""Figures of the report, one file each: TITLE, its label in the report; TABLES, the names of the tables it reads; and
+`draw(tables) -> (figure, numbers)`. The caption lies beside it, with the suffix .rst.
+"""

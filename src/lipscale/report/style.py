@@ -1,17 +1,13 @@
-"""What the figures share: size and fonts of one column of a paper, and how they are written."""
+"""What the figures share: size, fonts and colours, for one or both columns of a paper."""
 
 import logging
-from pathlib import Path
 
 import matplotlib
-import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from lipscale.store import files
+from lipscale.text import short
 
 COLUMN_WIDTH = 3.35  # inches, one column of a two-column paper
 PAGE_WIDTH = 6.9  # inches, both of its columns
@@ -22,7 +18,7 @@ LIPSCHITZ_UNIT = "logits / pixel unit"  # of L: how much logits change per unit 
 def apply() -> None:
     """Set seaborn's and matplotlib's defaults; text stays text in the PDF."""
     matplotlib.use("agg")
-    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of the dates inside matplotlib's own font
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of dates inside matplotlib's own font
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -55,15 +51,6 @@ def apply() -> None:
     )
 
 
-def write(figure: Figure, numbers: pd.DataFrame, stem: Path) -> None:
-    """Write stem.pdf, stem.png and stem.csv, the numbers in the figure; the same tables give the same bytes."""
-    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        with files.atomic(stem.with_suffix(f".{suffix}")) as temporary:
-            figure.savefig(temporary, metadata=metadata)
-    with files.atomic(stem.with_suffix(".csv")) as temporary:
-        numbers.to_csv(temporary, index=False)
-
-
 class _MinorLabels(LogFormatter):
     """Labels between the powers of ten where the axis spans few of them."""
 
@@ -77,20 +64,6 @@ def label_logarithmic(axis: Axis) -> None:
     axis.set_minor_formatter(_MinorLabels(labelOnlyBase=False, minor_thresholds=(1.5, 0.5)))
 
 
-def short(value: float, _position: int | None = None) -> str:
-    """A number in as few digits as it takes, 0.01, 3, 1000; also serves as a tick formatter."""
-    return f"{float(f'{value:.3g}'):g}"
-
-
-def setting(method: str, initial_lipschitz: float) -> str:
-    """What tells a setting from the others, for a title."""
-    names = {"list": f"LiST, $L_0 = {short(initial_lipschitz)}$", "fixed": f"fixed $L = {short(initial_lipschitz)}$"}
-    return names.get(method, "no constraint")
-
-
-def spread(table: pd.DataFrame, by: str | list[str], column: str, geometric: bool = False) -> pd.DataFrame:
-    """Mean (geometric on request), smallest and largest value of a column over seeds, and their number, a row per group."""
-    groups = table.assign(value=np.log(table[column]) if geometric else table[column]).groupby(by)["value"]
-    summary = groups.agg(mean="mean", low="min", high="max")
-    summary = (np.exp(summary) if geometric else summary).assign(seeds=groups.count())
-    return summary.reset_index()
+def colours(count: int) -> list:
+    """A colour for each of a rising series of values; without the last of viridis, a yellow too pale on white."""
+    return sns.color_palette("viridis", count + 1)[:-1]

@@ -1,0 +1,179 @@
+"""Labels beside the points of a scatter plot, placed so that no label covers another one, a point or a leader line.
+
+Each label has candidate places around its point. The cost of a place counts what it covers; the cost of two places counts
+where they, or the lines that lead to them, meet. Labels take the best place in turn until none moves, from several orders,
+and the best result is kept. Nothing is random but the orders, and those are seeded: the same points give the same picture.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+
+DISTANCES = (4, 7, 11, 16, 22, 29, 37)  # points, from the centre of the marker to the edge of the label
+ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False) + np.pi / 4  # the upper right first
+GAP = 1.0  # points around a label that are kept free
+SHORT = 5.0  # points from the marker; a label that is nearer needs no leader line, unless another marker is about as near
+ORDERS = 12
+COSTS = {
+    "outside": 1e4,  # the label leaves the axes
+    "label": 1e3,  # two labels overlap
+    "leader": 300.0,  # a leader line runs through a label
+    "marker": 200.0,  # the label covers a marker
+    "passed": 60.0,  # a leader line runs through another marker
+    "crossing": 100.0,  # two leader lines cross
+    "nearer": 5.0,  # another marker is nearer to the label
+    "line": 3.0,  # each point of another line's length under the label
+    "distance": 1.0,  # each point between marker and label
+}
+SAMPLES = np.linspace(0, 1, 13)  # of a leader line or another line, to see what it crosses
+
+
+@dataclass(frozen=True)
+class Places:
+    """Candidate places of one label, in points on the canvas, all arrays of shape (places, 2).
+
+    `low` and `high` are corners of the label, with GAP around it; `near` is where the leader line from `point` ends.
+    """
+
+    point: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    near: np.ndarray
+
+    @property
+    def leaders(self) -> np.ndarray:
+        """Points along the leader lines, (places, samples, 2)."""
+        return self.point + SAMPLES[:, None] * (self.near - self.point)[:, None]
+
+
+def place(
+    axes: Axes, points: np.ndarray, texts: list[Text], markers: np.ndarray, radius: float, lines: list[np.ndarray]
+) -> None:
+    """Move texts beside their points, and draw leader lines where it would not be clear whose they are.
+
+    Args:
+        axes: whose limits and place in the figure do not change any more.
+        points: (texts, 2), in data coordinates.
+        texts: of the axes, anywhere.
+        markers: all points of the plot, also those without label, (markers, 2), in data coordinates.
+        radius: of the markers, in points.
+        lines: other lines that labels should not cover, each (2 or more, 2), in data coordinates.
+    """
+    scale = 72 / axes.figure.dpi  # points per pixel
+    points, markers, *lines = (axes.transData.transform(array) * scale for array in (points, markers, *lines))
+    inside = axes.get_window_extent().get_points() * scale
+    sizes = [np.array(text.get_window_extent().size) * scale for text in texts]
+    candidates = [_places(point, size) for point, size in zip(points, sizes, strict=True)]
+    chosen = _choose([_cost(places, markers, radius, lines, inside) for places in candidates], candidates)
+    to_data = axes.transData.inverted().transform
+    for text, places, index in zip(texts, candidates, chosen, strict=True):
+        text.set(ha="center", va="center_baseline")
+        text.set_position(to_data((places.low[index] + places.high[index]) / 2 / scale))
+        gap = np.linalg.norm(places.near[index] - places.point) - radius
+        if gap > SHORT or _rivals(places, markers, radius, factor=2)[index]:
+            _draw_leader(axes, to_data(np.array([places.point, places.near[index]]) / scale))
+
+
+def _draw_leader(axes: Axes, line: np.ndarray) -> None:
+    """Above the markers, with a light edge, so that it is seen which of several overlapping points it comes from."""
+    outline = [withStroke(linewidth=1.4, foreground="white")]
+    axes.plot(*line.T, color="black", lw=0.5, zorder=3.5, path_effects=outline, solid_capstyle="butt")
+
+
+def _places(point: np.ndarray, size: np.ndarray) -> Places:
+    directions = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
+    half = size / 2
+    offsets = np.concatenate([directions * (distance + half) for distance in DISTANCES])
+    centres = point + offsets
+    near = np.clip(point, centres - half, centres + half)
+    return Places(point, centres - half - GAP, centres + half + GAP, near)
+
+
+def _cost(places: Places, markers: np.ndarray, radius: float, lines: list[np.ndarray], inside: np.ndarray) -> np.ndarray:
+    """Cost of each place by itself, (places,)."""
+    outside = ((places.low < inside[0]) | (places.high > inside[1])).any(axis=1)
+    nearest = np.clip(markers, places.low[:, None], places.high[:, None])
+    covered = (np.linalg.norm(nearest - markers, axis=2) < radius).sum(axis=1)
+    others = markers[np.linalg.norm(markers - places.point, axis=1) > radius]
+    passed = np.linalg.norm(places.leaders[:, :, None] - others, axis=3).min(axis=1, initial=np.inf) < radius
+    crossed = sum(_inside(_dense(line), places).sum(axis=1) for line in lines) if lines else 0
+    return (
+        COSTS["outside"] * outside
+        + COSTS["marker"] * covered
+        + COSTS["passed"] * passed.sum(axis=1)
+        + COSTS["line"] * crossed
+        + COSTS["distance"] * np.linalg.norm(places.near - places.point, axis=1)
+        + COSTS["nearer"] * _rivals(places, markers, radius)
+    )
+
+
+def _rivals(places: Places, markers: np.ndarray, radius: float, factor: float = 1.0) -> np.ndarray:
+    """How many other markers are nearer to each label than `factor` times its own, (places,)."""
+    others = markers[np.linalg.norm(markers - places.point, axis=1) > 1e-6]
+    nearest = np.clip(others, places.low[:, None], places.high[:, None])
+    own = np.linalg.norm(places.near - places.point, axis=1) - radius
+    return (np.linalg.norm(nearest - others, axis=2) - radius < factor * own[:, None]).sum(axis=1)
+
+
+def _dense(line: np.ndarray) -> np.ndarray:
+    """Points along a line, about one per point of length."""
+    steps = [np.linspace(a, b, max(2, int(np.linalg.norm(b - a)))) for a, b in pairwise(line)]
+    return np.concatenate(steps)
+
+
+def _inside(points: np.ndarray, places: Places) -> np.ndarray:
+    """Which points, (points, 2) or (other places, samples, 2), are in which labels: (places, points)."""
+    low, high = places.low[:, None], places.high[:, None]
+    return ((points >= low) & (points <= high)).all(axis=2)
+
+
+def _between(first: Places, second: Places) -> np.ndarray:
+    """Cost of each pair of places of two labels, (first places, second places)."""
+    if (first.low.min(axis=0) > second.high.max(axis=0)).any() or (second.low.min(axis=0) > first.high.max(axis=0)).any():
+        return np.zeros((len(first.low), len(second.low)))  # too far from each other to meet
+    low = np.maximum(first.low[:, None], second.low)
+    high = np.minimum(first.high[:, None], second.high)
+    overlap = (low < high).all(axis=2)
+    under_first = _inside(second.leaders.reshape(-1, 2), first).reshape(len(first.low), -1, len(SAMPLES)).any(axis=2)
+    under_second = _inside(first.leaders.reshape(-1, 2), second).reshape(len(second.low), -1, len(SAMPLES)).any(axis=2)
+    return (
+        COSTS["label"] * overlap
+        + COSTS["leader"] * (under_first + under_second.T.astype(int))
+        + COSTS["crossing"] * _cross(first, second)
+    )
+
+
+def _cross(first: Places, second: Places) -> np.ndarray:
+    """Which leader lines of two labels cross, (first places, second places)."""
+
+    def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+        return np.sign((b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0]))
+
+    a, b, c, d = first.point, first.near[:, None], second.point, second.near[None]
+    return (side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)
+
+
+def _choose(alone: list[np.ndarray], candidates: list[Places]) -> list[int]:
+    """The index of a place for each label, so that the sum of all costs is small."""
+    count = len(candidates)
+    pairs = {(i, j): _between(candidates[i], candidates[j]) for i in range(count) for j in range(i)}
+    pairs |= {(j, i): cost.T for (i, j), cost in pairs.items()}
+    generator, best, least = np.random.default_rng(0), [], np.inf
+    for _ in range(ORDERS):
+        chosen = [int(cost.argmin()) for cost in alone]
+        order = generator.permutation(count)
+        for _ in range(30):
+            before = list(chosen)
+            for i in order:
+                cost = alone[i] + sum((pairs[i, j][:, chosen[j]] for j in range(count) if j != i), np.zeros(len(alone[i])))
+                chosen[i] = int(cost.argmin())
+            if chosen == before:
+                break
+        total = sum(alone[i][chosen[i]] + sum(pairs[i, j][chosen[i], chosen[j]] for j in range(i)) for i in range(count))
+        if total < least:
+            best, least = chosen, total
+    return best

@@ -1,0 +1,98 @@
+"""Reading the tables of an experiment: lazily, with their checksums compared."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from lipscale.errors import LipscaleError
+from lipscale.method.methods import METHODS, Method
+from lipscale.store import files
+from lipscale.store.checksums import checked
+
+LIST, FIXED = "list", "fixed"  # the methods that the poster's claims compare
+TEXT = {name: str for name in ("run", "claim", "config_hash", "data_sha256", "commit")}  # may look like numbers
+
+
+class Tables:
+    """The tables in a folder, by name: `tables.runs` or `tables["runs"]` is runs.csv. They are shared: change copies only.
+
+    Args:
+        folder: results/<experiment>/tables.
+        only: names that may be read, such as those that a figure declares; None: all.
+
+    Raises (all readers):
+        LipscaleError: a table is missing, altered or not among `only`.
+    """
+
+    def __init__(self, folder: str | Path, only: Iterable[str] | None = None):
+        self.folder = Path(folder)
+        self._only = None if only is None else set(only)
+        self._read: dict[str, pd.DataFrame] = {}
+        self._config: Mapping | None = None
+
+    @classmethod
+    def in_memory(cls, frames: Mapping[str, pd.DataFrame], config: Mapping | None = None) -> "Tables":
+        """Tables that lie in no folder."""
+        tables = cls("tables in memory", only=frames)
+        tables._read, tables._config = dict(frames), config or {}
+        return tables
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if self._only is not None and name not in self._only:
+            raise LipscaleError(f"the table {name} is not declared; allowed: {', '.join(sorted(self._only))}")
+        if name not in self._read:
+            self._read[name] = pd.read_csv(checked(self.folder / f"{name}.csv"), dtype=TEXT)
+        return self._read[name]
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        return self["runs"]
+
+    @property
+    def config(self) -> Mapping:
+        """The settings of the experiment, from config.yaml."""
+        if self._config is None:
+            self._config = files.read_yaml(checked(self.folder / "config.yaml"))
+        return self._config
+
+    @property
+    def epsilons(self) -> list[int]:
+        """The budgets of the attacks in 1/255, in the order of the columns of runs.csv."""
+        return [int(name.removeprefix("robust_")) for name in self.runs if name.startswith("robust_")]
+
+    @property
+    def posthoc_lipschitz(self) -> float:
+        """L of the fixed-L runs whose logits Figure 1 and claim 1 divide by T."""
+        return float(self.config["figures"]["posthoc_lipschitz"])
+
+
+def method(name: str) -> Method:
+    """A method by its name in a table. Raises LipscaleError where it is unknown."""
+    if name not in METHODS:
+        raise LipscaleError(f"the tables have a method {name!r}; allowed: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def where(table: pd.DataFrame, wanted: Callable[[Method], bool]) -> pd.DataFrame:
+    """The rows of a table whose method is wanted."""
+    names = [name for name in table["method"].unique() if wanted(method(name))]
+    return table[table["method"].isin(names)]
+
+
+def of(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of one method."""
+    return table[table["method"] == name]
+
+
+def by_setting(table: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
+    """(method, initial L) and the rows of each setting: methods in the order of METHODS, then by initial L."""
+    groups = table.groupby(["method", "initial_lipschitz"])
+    position = {name: index for index, name in enumerate(METHODS)}
+    return sorted(groups, key=lambda group: (position[method(group[0][0]).name], group[0][1]))
+
+
+def plain_title(setting: tuple[str, float], number: Callable[[float], str]) -> str:
+    """Title of a setting without TeX, such as `LiST, L0 = 0.1`."""
+    name, initial_lipschitz = setting
+    return method(name).setting_title(initial_lipschitz, number).replace("$", "").replace("_", "")

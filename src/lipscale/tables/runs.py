@@ -1,0 +1,129 @@
+"""The row of a run in runs.csv. Each group of columns is one function; a new column goes into one of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from lipscale.errors import LipscaleError
+from lipscale.store.provenance import in_words, listed
+from lipscale.store.run_folder import RunFolder
+from lipscale.units import distance
+
+Row = dict[str, object]
+KEY = ("run", "method", "initial_lipschitz", "seed")
+PER_EPSILON = ("certified", "pair_certified", "robust", "attacked", "spot_checked")  # also columns NAME_EPS of runs.csv
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What the row of a run is made from.
+
+    Attributes:
+        folder: of the run.
+        images: joined test images, see `lipscale.tables.images.join_images`.
+        epsilons: budgets of the attack in 1/255.
+    """
+
+    folder: RunFolder
+    images: pd.DataFrame
+    epsilons: Sequence[int]
+
+    @cached_property
+    def right(self) -> pd.Series:
+        return self.images["label"] == self.images["prediction"]
+
+    @cached_property
+    def evaluated(self) -> pd.Series:
+        return self.images[f"robust_{self.epsilons[0]}"].notna()
+
+
+def run_row(results: RunResults) -> Row:
+    """The row of runs.csv; accuracies and ECE are fractions."""
+    groups = (identity, constants, calibration, accuracy, robustness, costs, origin)
+    return {name: value for group in groups for name, value in group(results).items()}
+
+
+def identity(results: RunResults) -> Row:
+    settings = results.folder.settings
+    return {
+        "run": settings.run,
+        "method": settings.method,
+        "initial_lipschitz": float(settings.initial_lipschitz),
+        "seed": settings.seed,
+    }
+
+
+def constants(results: RunResults) -> Row:
+    """Raises LipscaleError where the model does not have the L that its history ends with."""
+    lipschitz, certificate = results.folder.final_lipschitz(), results.folder.json("certificate.json")
+    if float(certificate["lipschitz"]) != lipschitz:
+        raise LipscaleError(
+            f"run {results.folder.name}: its model has L = {certificate['lipschitz']}, and its history ends with {lipschitz}; "
+            "delete the folder of the run and rerun the workflow"
+        )
+    return {"lipschitz": lipschitz, "lipschitz_certified": float(certificate["lipschitz_certified"])}
+
+
+def calibration(results: RunResults) -> Row:
+    found = results.folder.json("calibration.json")
+    return {
+        "temperature": found["temperature"],
+        "clean_accuracy": results.right.mean(),
+        "ece": found["ece"],
+        "ece_scaled": found["ece_scaled"],
+        "nll": found["nll"],
+        "nll_scaled": found["nll_scaled"],
+    }
+
+
+def accuracy(results: RunResults) -> Row:
+    return {
+        "images": len(results.images),
+        "evaluated_images": int(results.evaluated.sum()),
+        "evaluated_clean_accuracy": results.right[results.evaluated].mean(),
+    }
+
+
+def robustness(results: RunResults) -> Row:
+    """The rows of robustness.csv side by side."""
+    return {f"{name}_{row['epsilon']}": row[name] for row in robustness_rows(results) for name in PER_EPSILON}
+
+
+def robustness_rows(results: RunResults) -> Iterator[Row]:
+    """The rows of robustness.csv, one per epsilon: what was certified of all images, and robust of the evaluated ones."""
+    images, key = results.images, identity(results)
+    for epsilon in results.epsilons:
+        certified, attacked = images["radius"] >= distance(epsilon), images[f"attacked_{epsilon}"] == 1
+        yield key | {
+            "epsilon": epsilon,
+            "evaluated_images": int(results.evaluated.sum()),
+            "certified": certified.mean(),
+            "pair_certified": (images["pair_radius"] >= distance(epsilon)).mean(),
+            "robust": images[f"robust_{epsilon}"].mean(),
+            "attacked": int(attacked.sum()),
+            "spot_checked": int((attacked & certified).sum()),
+        }
+
+
+def costs(results: RunResults) -> Row:
+    training, attack = results.folder.json("provenance.json"), results.folder.json("attack.json")
+    return {
+        "attack": attack["attack"],
+        "train_seconds": training["seconds"],
+        "feedback_seconds": training["feedback_seconds"],
+        "attack_seconds": attack["seconds"],
+    }
+
+
+def origin(results: RunResults) -> Row:
+    found = results.folder.json("provenance.json")
+    return {
+        "device": found["device"],
+        "machine": in_words(found["machine"]),
+        "config_hash": found["config_hash"],
+        "data_sha256": found["data_sha256"],
+        "commit": found["commit"],
+        "versions": listed(found["versions"]),
+    }
