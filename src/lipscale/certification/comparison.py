@@ -22,11 +22,19 @@ def unwrapped(network: nn.Module) -> nn.Module:
     Each weight is read once: some parametrizations (power iteration in orthogonium) change a little with each reading.
     """
     fixed = _copied(network)
-    with torch.no_grad():
-        for module in list(fixed.modules()):
-            for name in list(module.parametrizations) if parametrize.is_parametrized(module) else ():
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    for module in list(fixed.modules()):
+        if parametrize.is_parametrized(module):
+            _unwrap(module)
     return fixed
+
+
+def _unwrap(module: nn.Module) -> None:
+    """Not by `parametrize.remove_parametrizations`: that changes the class, which copies of a module share."""
+    values = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+    module.__class__ = type(module).__bases__[0]  # torch derives the class of a parametrized module from its own
+    del module.parametrizations
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 def check_same_function(network: nn.Module, fixed: nn.Module, plain: PlainNetwork) -> None:
@@ -41,8 +49,12 @@ def check_same_function(network: nn.Module, fixed: nn.Module, plain: PlainNetwor
     """
     kinds = {tensor.dtype for tensor in fixed.parameters()} or {torch.float32}
     dtype = torch.float64 if torch.float64 in kinds else torch.float32
-    with torch.no_grad(), parametrize.cached():  # a weight has one value during the comparison
-        _compare(_copied(network), plain, dtype)
+    try:
+        with torch.no_grad(), parametrize.cached():  # a weight has one value during the comparison
+            _compare(_copied(network), plain, dtype)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise LipscaleError(f"export: the network fails on images of shape {plain.image_shape} ({reason})") from None
     try:
         fixed = fixed.double()
         fixed(next(_images(plain.image_shape, torch.float64)))

@@ -66,8 +66,8 @@ def from_modules(network: nn.Module, image_shape: Sequence[int], lipschitz: floa
     layers = nn.Sequential(*_plain_layers(fixed, ""))
     copy = PlainNetwork(_specification(layers), math.inf, image_shape)
     copy.load_state_dict({name: tensor.detach().float() for name, tensor in layers.state_dict().items()})
-    check_same_function(network, fixed, copy)
     copy.lipschitz = max(bounds(copy, copy.image_shape).slope, float(lipschitz or 0.0))
+    check_same_function(network, fixed, copy)
     return copy.eval()
 
 

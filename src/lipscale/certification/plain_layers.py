@@ -117,7 +117,8 @@ class PlainNetwork(nn.Sequential):
     """
 
     def __init__(self, specification: Sequence[dict], lipschitz: float, image_shape: Sequence[int]):
-        super().__init__(*_build(specification))
+        with torch.random.fork_rng(devices=[]):  # first weights are random, but must not change what follows
+            super().__init__(*_build(specification))
         self.specification = list(specification)
         self.lipschitz = float(lipschitz)
         self.image_shape = tuple(map(int, image_shape))
