@@ -1,6 +1,6 @@
-"""Certified radii: what is promised of an exported network, from its weights alone.
+"""Certified radii: what is guaranteed of an exported network, from its weights alone.
 
-1. Each layer's Lipschitz constant is bounded from its weights (`layers.py`), and constants multiply along the network:
+1. Each layer's Lipschitz constant is bounded from its weights (`bounds.py`), and constants multiply along the network:
    L_certified, their product. A radius rests on the larger of that and the enforced L.
 2. For classes i != j the functional f_i - f_j is sqrt(2) L-Lipschitz, as e_i - e_j has norm sqrt(2). So no perturbation of l2
    norm below margin / (sqrt(2) L) changes the class of an image (Tsuzuku, Sato and Sugiyama, NeurIPS 2018). That is the radius.
@@ -13,27 +13,23 @@
    the radius, and so does its float64 evaluation at each perturbed image that is again in [0, 1]. Subtraction, division and the
    square root that follow are rounded down by gamma_16.
 
-Not promised: evaluation in float32 or less. It is another function, whose class can change where the margin is near 0.
+Not guaranteed: evaluation in float32 or less. It is another function, whose class can change where the margin is near 0.
 """
 
 import math
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from lipscale.certification import export
-from lipscale.certification.layers import PlainNetwork, Scale, bounds, layer_bounds, shapes
+from lipscale.certification.bounds import bounds, layer_bounds
 from lipscale.certification.norms import UNIT, gamma, rounded_up
+from lipscale.certification.plain_layers import PlainNetwork, Scale, shapes
 from lipscale.errors import LipscaleError
-from lipscale.store import files
-from lipscale.store.checksums import checked, seal
-from lipscale.store.run_folder import read_logits
 
-COLUMNS = ("index", "label", "prediction", "margin", "radius", "pair_radius")
+RADII_COLUMNS = ("index", "label", "prediction", "margin", "radius", "pair_radius")
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ def certificate(network: PlainNetwork) -> Certificate:
     Raises:
         LipscaleError: a layer is unknown, nothing is proven for its shape, or its weights are not finite.
     """
-    total = network.bounds()
+    total = bounds(network, network.image_shape)
     longest = math.sqrt(math.prod(network.image_shape))
     pixels = (total.slope + total.relative) * UNIT  # k / 255 is rounded as well
     rounding = rounded_up((total.relative + pixels) * longest + total.absolute)
@@ -112,19 +108,15 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
     return margins, np.where(lowered.min(axis=1) > 0, radii, 0.0), each.min(axis=1)
 
 
-def certify(folder: Path) -> None:
-    """Write `folder`/radii.csv, a row per test image, and certificate.json, from its model and logits."""
-    start = time.perf_counter()
-    network, arrays = export.load(checked(folder / "model.safetensors")), read_logits(folder)
-    promise = certificate(network)
-    write_radii(folder / "radii.csv", arrays["test_logits"], arrays["test_labels"], promise)
-    files.write_json(folder / "certificate.json", description(network, promise) | {"seconds": time.perf_counter() - start})
-    for name in ("radii.csv", "certificate.json"):
-        seal(folder / name, made_from=[folder / "model.safetensors", folder / "logits.npz"])
+def radii_rows(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> Iterator[dict]:
+    """A row of RADII_COLUMNS for each image. Arguments as for `certified_radii`."""
+    columns = (range(len(labels)), labels.tolist(), logits.argmax(axis=1).tolist())
+    numbers = (column.tolist() for column in certified_radii(logits, labels, promise))
+    return (dict(zip(RADII_COLUMNS, row, strict=True)) for row in zip(*columns, *numbers, strict=True))
 
 
 def description(network: PlainNetwork, promise: Certificate) -> dict:
-    """What certificate.json holds; `lipschitz` is null where there is no constraint."""
+    """What certificate.json holds; `lipschitz` is the string "inf" where there is no constraint, since JSON has no infinity."""
     slopes = [
         {"layer": entry["layer"], "lipschitz_certified": layer_bounds(layer, shape, str(position)).slope}
         for position, (entry, layer, shape) in enumerate(
@@ -132,15 +124,8 @@ def description(network: PlainNetwork, promise: Certificate) -> dict:
         )
     ]
     return {
-        "lipschitz": promise.lipschitz if math.isfinite(promise.lipschitz) else None,
+        "lipschitz": promise.lipschitz if math.isfinite(promise.lipschitz) else "inf",
         "lipschitz_certified": promise.lipschitz_certified,
         "rounding": promise.rounding,
         "layers": slopes,
     }
-
-
-def write_radii(path: Path, logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> None:
-    """A CSV file with a row per image and the COLUMNS."""
-    columns = (range(len(labels)), labels.tolist(), logits.argmax(axis=1).tolist())
-    numbers = (column.tolist() for column in certified_radii(logits, labels, promise))
-    files.write_rows(path, COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, *numbers, strict=True)))

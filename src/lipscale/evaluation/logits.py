@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lipscale.certification import export
-from lipscale.certification.layers import PlainNetwork
+from lipscale.certification import model_file as export
+from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.data.dataset import Dataset
 from lipscale.store import files
 from lipscale.store.checksums import checked, seal

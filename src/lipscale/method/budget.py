@@ -13,6 +13,8 @@ import math
 import torch
 from torch import nn
 
+from lipscale.errors import LipscaleError
+
 
 def softmax_exponents(weights: torch.Tensor) -> torch.Tensor:
     """alpha = softmax(w): each exponent in (0, 1), sum 1."""
@@ -34,10 +36,15 @@ class LipschitzBudget(nn.Module):
         layers: n.
         lipschitz: the first L, greater than 0.
         allocation: a key of ALLOCATIONS.
+
+    Raises:
+        LipscaleError: L is not a finite number above 0, or there is no such allocation.
     """
 
     def __init__(self, layers: int, lipschitz: float, allocation: str = "softmax"):
         super().__init__()
+        if allocation not in ALLOCATIONS:
+            raise LipscaleError(f"the allocation is {allocation!r}; allowed: {', '.join(ALLOCATIONS)}")
         self.allocation = ALLOCATIONS[allocation]
         self.weights = nn.Parameter(torch.zeros(layers))
         self.register_buffer("_log_lipschitz", torch.zeros((), dtype=torch.float64))
@@ -51,8 +58,8 @@ class LipschitzBudget(nn.Module):
 
     @lipschitz.setter
     def lipschitz(self, value: float) -> None:
-        if not 0 < value < float("inf"):
-            raise ValueError(f"lipschitz is {value}; allowed: a finite number greater than 0")
+        if not 0 < value < math.inf:
+            raise LipscaleError(f"lipschitz is {value}; allowed: a finite number greater than 0")
         self._lipschitz.fill_(value)
         self._log_lipschitz.copy_(self._lipschitz.log())
 

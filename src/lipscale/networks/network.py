@@ -1,60 +1,63 @@
 """1-Lipschitz networks with a learnable Lipschitz budget.
 
-f = phi_n o MaxMin o phi_{n-1} o ... o MaxMin o phi_1 (x - mean), phi_k = sigma_k (W_k . + b_k) with W_k orthogonal, by
-orthogonium: OrthoLinear and AdaptiveOrthoConv2d (Boissin et al., arXiv 2501.07930). Images are centred with the mean of
-the training split, inside the network, and not divided by a standard deviation: distances stay in pixel units.
+f = phi_n o MaxMin o phi_{n-1} o ... o MaxMin o phi_1 (x - mean), phi_k = sigma_k (W_k . + b_k) with W_k of norm 1, from a
+family of layers (`lipscale.networks.families`, orthogonal ones by default). Images are centred with the mean of the training
+split, inside the network, and not divided by a standard deviation: distances stay in pixel units.
 
 Why these layers. In "1-Lipschitz Layers Compared" (Prach, Brau, Buttazzo and Lampert, CVPR 2024; tables in its repository,
 berndprach/1LipschitzLayersCompared) the best networks of a layer certify at 36/255: SOC 66.3 %, CPL 65.2 %, LOT 64.6 %, BCOP
 61.5 %, AOL 61.5 %. CPL is fastest, but its constant comes from power iteration, which is no upper bound. AdaptiveOrthoConv2d
-is BCOP's construction with strides, made fast; it is exported to a plain convolution whose norm is close to 1 and can be
-bounded tightly. LiST needs that: where layers shrink their input, L is not what the network has.
+of orthogonium (Boissin et al., arXiv 2501.07930) is BCOP's construction with strides, made fast; it is exported to a plain
+convolution whose norm is close to 1 and can be bounded tightly. LiST needs that: where layers shrink their input, the network
+stays below its L.
 
 Why this shape. Stages of 3x3 convolutions, halved in between, channels doubled, MaxMin: that of the same paper. Then dense
 layers made orthogonal by Cholesky factors: those of LiResNet (Hu et al., NeurIPS 2023; hukkai/liresnet). Down-sampling is a
-strided orthogonal convolution, as pooling loses norm. `lipscale.config.CONVNETS` names three sizes for images of 32 pixels:
+strided orthogonal convolution, as pooling loses norm. `lipscale.config` names three sizes for images of 32 pixels:
 
     small   0.2 M parameters, 2.5 M multiply-adds, 7 layers; two CPU cores train it in minutes. Patches of 4x4 pixels come
             first, since convolutions at full resolution would take most of the time
     medium  3.6 M parameters, 167 M multiply-adds, 11 layers; for a GPU
     large   22 M parameters, 1.6 G multiply-adds, 18 layers; for a GPU and patience
-
-Orthogonalisation is by Cholesky factors: cheaper a step than orthogonium's default (Bjorck), and without the state that power
-iteration keeps, so that a network does not change by being evaluated. How far the layers are from orthogonal does not matter
-for soundness, since exporting measures each norm and divides by it.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import math
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import torch
-from orthogonium.layers import AdaptiveOrthoConv2d, MaxMin, OrthoLinear
-from orthogonium.reparametrizers import CHOLESKY_STABLE_ORTHO_PARAMS
+from orthogonium.layers import MaxMin
 from torch import nn
 
+from lipscale import discovery
+from lipscale.errors import LipscaleError
 from lipscale.method.budget import LipschitzBudget, Unlimited
 
-ORTHOGONAL = {
-    "dense": partial(OrthoLinear, ortho_params=CHOLESKY_STABLE_ORTHO_PARAMS),
-    "conv": partial(AdaptiveOrthoConv2d, ortho_params=CHOLESKY_STABLE_ORTHO_PARAMS),
-}
-UNCONSTRAINED = {"dense": nn.Linear, "conv": nn.Conv2d}
+FAMILIES = "lipscale.networks.families"
 
 
 class LipschitzNetwork(nn.Module):
     """Scaled 1-Lipschitz layers behind one another; logits have the l2 Lipschitz constant `lipschitz`.
 
-    While training, that is true as far as the layers are orthogonal, some 1e-5; exporting makes it a guarantee.
+    While training, that is true as far as the layers are 1-Lipschitz, up to some 1e-5; exporting makes it a guarantee.
 
     Args:
         layers: g_1 ... g_n, each 1-Lipschitz unless the budget is Unlimited; dense layers follow convolutions.
         mean: what images are centred with, one value per channel, pixels in [0, 1].
         budget: shares L among the layers.
+        family: name of the layer family (a module of `lipscale.networks.families`) that the layers are of.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], mean: Sequence[float], budget: LipschitzBudget | Unlimited):
+    def __init__(
+        self,
+        layers: Sequence[nn.Module],
+        mean: Sequence[float],
+        budget: LipschitzBudget | Unlimited,
+        family: str = "orthogonal",
+    ):
         super().__init__()
+        self.family = family
         self.layers = nn.ModuleList(layers)
         self.activation = MaxMin()
         self.budget = budget
@@ -106,27 +109,38 @@ def conv_layers(
 
 
 def build_network(
-    settings: Mapping, image_shape: Sequence[int], classes: int, mean: Sequence[float], lipschitz: float | None
+    settings, image_shape: Sequence[int], classes: int, mean: Sequence[float], lipschitz: float
 ) -> LipschitzNetwork:
     """The network that the section `network` of a config describes, with random weights.
 
     Args:
-        settings: the section `network`, checked.
+        settings: the checked section: `architecture` (mlp or convnet), `widths`, `bias`, `allocation`, `family`, and for a
+            convnet `channels`, `depth` and `patch`, as attributes.
         image_shape: (channels, height, width).
         classes: number of logits.
         mean: of the training split, one value per channel, pixels in [0, 1].
-        lipschitz: the first L; None for the same layers without any constraint.
+        lipschitz: the first L; infinity for the same layers without any constraint.
+
+    Raises:
+        LipscaleError: there is no such family, or it cannot be constrained to a finite L.
     """
-    kinds = UNCONSTRAINED if lipschitz is None else ORTHOGONAL
+    free = math.isinf(lipschitz)
+    name = "unconstrained" if free else settings.family
+    family = layer_family(name)
+    if not (free or family.CONSTRAINED):
+        raise LipscaleError(f"network.family is {name}, without a constraint; allowed: a family of 1-Lipschitz layers")
     channels, height, width = image_shape
     layers = []
-    if settings["architecture"] == "convnet":
-        layers = conv_layers(
-            settings["channels"], settings["depth"], settings["patch"], channels, settings["bias"], kinds["conv"]
-        )
-        shrink = settings["patch"] * 2 ** len(settings["channels"])
-        channels, height, width = settings["channels"][-1], height // shrink, width // shrink
-    layers += dense_layers(channels * height * width, settings["widths"], classes, settings["bias"], kinds["dense"])
-    free, count = lipschitz is None, len(layers)
-    budget = Unlimited(count) if free else LipschitzBudget(count, lipschitz, settings["allocation"])
-    return LipschitzNetwork(layers, mean, budget)
+    if settings.architecture == "convnet":
+        layers = conv_layers(settings.channels, settings.depth, settings.patch, channels, settings.bias, family.conv)
+        shrink = settings.patch * 2 ** len(settings.channels)
+        channels, height, width = settings.channels[-1], height // shrink, width // shrink
+    layers += dense_layers(channels * height * width, settings.widths, classes, settings.bias, family.dense)
+    count = len(layers)
+    budget = Unlimited(count) if free else LipschitzBudget(count, lipschitz, settings.allocation)
+    return LipschitzNetwork(layers, mean, budget, name)
+
+
+def layer_family(name: str) -> ModuleType:
+    """The module of a layer family. Raises LipscaleError where there is none."""
+    return discovery.load(FAMILIES, name)

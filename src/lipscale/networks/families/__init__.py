@@ -1,1 +1,1 @@
-"""Layer families, one file each: `dense`, `conv`, `plain`, and `CONSTRAINED`."""
+"""Layer families, each found by its file: how to build a layer, and how to copy it with fixed weights."""

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from lipscale.errors import LipscaleError
 from lipscale.method.budget import ALLOCATIONS, LipschitzBudget
 
 U = 2.0**-53
@@ -45,5 +46,10 @@ def test_first_scales_are_equal():
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_impossible_lipschitz_is_refused(value):
-    with pytest.raises(ValueError, match="greater than 0"):
+    with pytest.raises(LipscaleError, match="greater than 0"):
         LipschitzBudget(3, value)
+
+
+def test_unknown_allocation_is_refused():
+    with pytest.raises(LipscaleError, match="'equal'; allowed: softmax, unconfined"):
+        LipschitzBudget(3, 1.0, "equal")

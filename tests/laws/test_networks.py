@@ -2,14 +2,16 @@
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.func import jacrev, vmap
 
-from lipscale.certification import export
 from lipscale.certification.certificate import certificate, certified_radii
+from lipscale.certification.freezing import freeze
 from lipscale.certification.norms import matrix_norm_bound
+from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.networks.network import build_network
 
@@ -24,8 +26,12 @@ SHAPE = (1, 8, 8)
 
 def make(architecture: str, lipschitz: float = 5.0, bias: bool = True, allocation: str = "softmax"):
     torch.manual_seed(0)
-    settings = {**ARCHITECTURES[architecture], "bias": bias, "allocation": allocation}
-    return build_network(settings, SHAPE, 10, [0.3], lipschitz)
+    return build_network(section(architecture, bias=bias, allocation=allocation), SHAPE, 10, [0.3], lipschitz)
+
+
+def section(architecture: str, bias: bool = True, allocation: str = "softmax", family: str = "orthogonal") -> SimpleNamespace:
+    """The checked section `network` of a config."""
+    return SimpleNamespace(**ARCHITECTURES[architecture], bias=bias, allocation=allocation, family=family)
 
 
 def steps(network: torch.nn.Module, count: int) -> None:
@@ -53,7 +59,7 @@ def test_jacobian_norm_is_at_most_lipschitz(architecture, allocation, bias, lips
     network = make(architecture, lipschitz, bias, allocation)
     for count in (0, 10):
         steps(network, count)
-        plain = export.export(network, SHAPE).double()
+        plain = freeze(network, SHAPE).double()
         # A product of n matrices of size m in float64, each product off by at most gamma_m ||A||_F ||B||_F <= m^2 u, and
         # LAPACK's singular value behind it; m <= 256 features, n <= 7.
         allowance = 8 * 256**2 * 2.0**-53
@@ -68,7 +74,7 @@ def test_exporting_keeps_the_function(architecture):
     network = make(architecture)
     steps(network, 5)
     images = torch.rand(32, *SHAPE)
-    plain = export.export(network, SHAPE)
+    plain = freeze(network, SHAPE)
     # Exporting divides layer k by a bound d_k on its norm, which changes logits by at most |1 - 1/d_k| times L times what
     # enters, an image's distance from the mean (at most 8) and biases (less than that again); the rest is float32, 7 layers.
     weights = {name: layer.weight for name, layer in network.layers.named_children()}
@@ -82,7 +88,7 @@ def test_exporting_keeps_the_function(architecture):
 def test_exported_norms_and_scales_multiply_to_at_most_lipschitz(architecture):
     network = make(architecture, 0.7, allocation="unconfined")
     torch.nn.init.normal_(network.budget.weights)
-    plain = export.export(network, SHAPE)
+    plain = freeze(network, SHAPE)
     scales = [Fraction(entry["scale"]) for entry in plain.specification if entry["layer"] == "scale"]
     assert math.prod(scales) <= Fraction(0.7)
     dense = [layer.weight.double() for layer in plain if isinstance(layer, torch.nn.Linear)]
@@ -126,56 +132,25 @@ def test_with_biases_the_duality_has_a_measured_gap():
     assert 1e-4 < gaps[1] < gaps[2] < 1
 
 
-def test_saved_network_is_read_back(tmp_path):
-    plain = export.export(make("convnet"), SHAPE)
-    export.save(plain, tmp_path / "model.safetensors")
-    again = export.load(tmp_path / "model.safetensors")
-    images = torch.rand(4, *SHAPE)
-    assert torch.equal(again(images), plain(images))
-    assert again.lipschitz == 5.0
-    assert not any(parameter.requires_grad for parameter in again.parameters())
-
-
-def test_saved_network_can_be_read_by_whoever_may_read_other_files(tmp_path):
-    (tmp_path / "other").touch()
-    export.save(export.export(make("mlp"), SHAPE), tmp_path / "model.safetensors")
-    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
 def test_unknown_layer_is_an_error_that_names_it():
     with pytest.raises(LipscaleError, match="layer 1 is 'attention'"):
-        export.PlainNetwork([{"layer": "centre", "channels": 1}, {"layer": "attention"}], 1.0, SHAPE)
+        PlainNetwork([{"layer": "centre", "channels": 1}, {"layer": "attention"}], 1.0, SHAPE)
 
 
 def test_unknown_trained_layer_is_an_error():
     network = make("convnet")
     network.layers[0].padding_mode = "zeros"
     with pytest.raises(LipscaleError, match="circular padding"):
-        export.export(network, SHAPE)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "no metadata"])
-def test_damaged_model_is_refused(tmp_path, damage):
-    path = tmp_path / "model.safetensors"
-    export.save(export.export(make("mlp"), SHAPE), path)
-    if damage == "no metadata":
-        from safetensors.torch import save_file
-
-        save_file({"weight": torch.zeros(3)}, path)
-    else:
-        path.write_bytes(path.read_bytes()[: 1000 if damage == "truncated" else 0])
-    with pytest.raises(LipscaleError, match=r"model\.safetensors cannot be read"):
-        export.load(path)
+        freeze(network, SHAPE)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_without_constraint_the_same_layers_and_no_certificate(architecture):
     torch.manual_seed(0)
-    settings = {**ARCHITECTURES[architecture], "bias": True, "allocation": "softmax"}
-    network = build_network(settings, SHAPE, 10, [0.3], None)
+    network = build_network(section(architecture), SHAPE, 10, [0.3], math.inf)
     shapes = [layer.weight.shape for layer in make(architecture).layers]
     assert [layer.weight.shape for layer in network.layers] == shapes
-    plain = export.export(network, SHAPE)
+    plain = freeze(network, SHAPE)
     images = torch.rand(8, *SHAPE)
     assert plain.lipschitz == math.inf
     torch.testing.assert_close(plain(images), network(images))

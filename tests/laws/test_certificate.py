@@ -1,6 +1,7 @@
-"""What a certificate promises: bounds of layers, radii, rounding, and networks that somebody brings."""
+"""What a certificate guarantees: bounds of layers, radii, rounding."""
 
 import itertools
+import json
 import math
 from fractions import Fraction
 
@@ -11,13 +12,12 @@ from orthogonium.layers import MaxMin
 from torch import nn
 from torch.func import jacrev, vmap
 
-from conftest import lipscale
-from lipscale.certification import export
-from lipscale.certification.certificate import Certificate, certificate, certified_radii
-from lipscale.certification.layers import KINDS, Bounds, Centre, Residual, Scale, bounds, layer_bounds
+from lipscale.certification.bounds import PROOFS, Bounds, bounds, layer_bounds
+from lipscale.certification.certificate import RADII_COLUMNS, Certificate, certificate, certified_radii, description, radii_rows
+from lipscale.certification.own import from_modules
+from lipscale.certification.plain_layers import KINDS, Centre, GroupSort2, PlainNetwork, Residual, Scale
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
-from lipscale.store import files
 
 SHAPE = (2, 8, 8)
 LAYERS = {
@@ -28,6 +28,7 @@ LAYERS = {
     "conv, zeros, strided": nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
     "scale": Scale(-1.7),
     "maxmin": MaxMin(),
+    "groupsort2": GroupSort2(),
     "relu": nn.ReLU(),
     "flatten": nn.Flatten(),
     "average_pool": nn.AvgPool2d(2),
@@ -41,7 +42,7 @@ def brought() -> nn.Sequential:
     torch.manual_seed(0)
     network = nn.Sequential(
         Centre(2), nn.Conv2d(2, 8, 3, padding=1), MaxMin(), Residual(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())),
-        nn.AvgPool2d(2), nn.Conv2d(8, 8, 2, stride=2), Scale(2.0), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 5), Scale(3.0),
+        nn.AvgPool2d(2), nn.Conv2d(8, 8, 2, stride=2), GroupSort2(), Scale(2.0), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 5), Scale(3.0),
     )  # fmt: skip
     network[0].mean += 0.4
     return network
@@ -77,9 +78,10 @@ def test_offset_of_a_layer_is_never_below_its_output_for_zeros(name):
 def test_every_kind_is_tested():
     tested = {type(part) for layer in LAYERS.values() for part in layer.modules()}
     assert tested >= {kind.build for kind in KINDS.values()}
+    assert list(PROOFS) == list(KINDS)
 
 
-def test_bounds_behind_one_another_by_hand():
+def test_bounds_behind_one_another():
     """An input of norm r: the error before, 0.1 r + 0.2, times 3; 0.5 of what enters, 2 r + 1 and that error; and 0.7."""
     whole = Bounds(2.0, 1.0, 0.1, 0.2).then(Bounds(3.0, 5.0, 0.5, 0.7))
     assert whole.slope == pytest.approx(6)
@@ -121,18 +123,18 @@ def test_rounding_of_a_layer_is_within_its_bound(name):
 
 
 def test_whole_networks():
-    plain = export.from_modules(brought(), SHAPE).double()
+    plain = from_modules(brought(), SHAPE).double()
     promise = certificate(plain)
     assert largest_jacobian_norm(plain) <= promise.lipschitz_certified == promise.lipschitz
     images = torch.rand(200, *SHAPE)
-    rounded = export.from_modules(brought(), SHAPE)(images).double()
+    rounded = from_modules(brought(), SHAPE)(images).double()
     errors = (rounded - exact_logits(plain, images, torch.device("cpu"))).norm(dim=1)
     assert errors.max() <= promise.rounding * 2**29
 
 
 def test_pairs_of_classes():
     """No pair has a larger constant than sqrt(2) L, and none a smaller one than its Jacobian shows."""
-    plain = export.from_modules(brought(), SHAPE).double()
+    plain = from_modules(brought(), SHAPE).double()
     promise = certificate(plain)
     assert (promise.pairs <= math.sqrt(2) * promise.lipschitz_certified * (1 + 1e-12)).all()
     assert (promise.pairs < math.sqrt(2) * promise.lipschitz_certified).any()
@@ -147,7 +149,7 @@ def test_pairs_of_a_single_dense_layer_are_exact(scales):
     """f_i - f_j is linear there, with the norm of the difference of two rows, times all scales behind."""
     torch.manual_seed(0)
     dense = nn.Linear(9, 4)
-    plain = export.from_modules(nn.Sequential(nn.Flatten(), dense, *map(Scale, scales)), (1, 3, 3))
+    plain = from_modules(nn.Sequential(nn.Flatten(), dense, *map(Scale, scales)), (1, 3, 3))
     rows = [[Fraction(weight) for weight in row] for row in dense.weight.tolist()]
     for i, j in itertools.permutations(range(4), 2):
         square = sum((a - b) ** 2 for a, b in zip(rows[i], rows[j], strict=True)) * math.prod(map(Fraction, scales)) ** 2
@@ -165,7 +167,7 @@ def test_radii_are_rounded_down():
 
 def test_pixels_k_over_255_are_rounded_too():
     """f(x) = x on two pixels: the border between the classes is where they are equal, |a - b| / (255 sqrt(2)) away."""
-    promise = certificate(export.from_modules(nn.Sequential(nn.Flatten()), (1, 1, 2)))
+    promise = certificate(from_modules(nn.Sequential(nn.Flatten()), (1, 1, 2)))
     pixels = np.array([(a, b) for a in range(256) for b in range(a)])
     radii = certified_radii(pixels / 255, np.zeros(len(pixels), int), promise)[1]
     for (a, b), radius in zip(pixels.tolist(), radii.tolist(), strict=True):
@@ -178,14 +180,14 @@ def test_numbers_that_would_overflow_are_refused():
     for scales in ((1e308, 1e-308), (1e60, 1e-60)):
         network = nn.Sequential(nn.Flatten(), Scale(scales[0]), dense, Scale(scales[1]))
         with pytest.raises(LipscaleError, match="layer 1: numbers that are not finite, or too large"):
-            certificate(export.from_modules(network, (1, 4, 4)))
+            certificate(from_modules(network, (1, 4, 4)))
     with pytest.raises(LipscaleError, match="the logits hold NaN or infinity"):
         certified_radii(np.array([[np.inf, 0.0]]), np.array([0]), promised(1.0, 2))
 
 
 def test_tiny_scales_give_no_infinite_radius():
     scales = [Scale(1e-30), Scale(1e-200), Scale(1e30), Scale(1e-200)]
-    plain = export.from_modules(nn.Sequential(nn.Flatten(), nn.Linear(4, 2), *scales), (1, 2, 2))
+    plain = from_modules(nn.Sequential(nn.Flatten(), nn.Linear(4, 2), *scales), (1, 2, 2))
     promise = certificate(plain)
     assert promise.lipschitz_certified > 0
     assert (promise.pairs[0, 1], promise.pairs[1, 0]) > (0, 0)
@@ -196,34 +198,18 @@ def test_a_network_of_zeros_certifies_its_biases():
     dense = nn.Linear(4, 2)
     torch.nn.init.zeros_(dense.weight)
     dense.bias.data[:] = torch.tensor([1.0, 0.0])
-    plain = export.from_modules(nn.Sequential(nn.Flatten(), dense), (1, 2, 2))
+    plain = from_modules(nn.Sequential(nn.Flatten(), dense), (1, 2, 2))
     _, radii, pair_radii = certified_radii(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]), certificate(plain))
     assert radii[0] > 1e200
     assert pair_radii[0] > 1e200
     assert (radii[1], pair_radii[1]) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("network", "shape", "message"),
-    [
-        (nn.Sequential(nn.Conv2d(2, 3, 8)), SHAPE, r"logits of shape \[3, 1, 1\]; allowed"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(128, 1)), SHAPE, r"logits of shape \[1\]"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), (8,), r"images of shape \[8\]"),
-        (nn.Sequential(nn.Flatten()), (0, 4, 4), r"images of shape \[0, 4, 4\]"),
-        (type("Mine", (nn.Sequential,), {})(nn.Flatten()), SHAPE, "the network is Mine; allowed: torch.nn.Sequential"),
-        (nn.Linear(3, 3), SHAPE, "the network is Linear"),
-    ],
-)
-def test_networks_that_are_none_are_refused(network, shape, message):
-    with pytest.raises(LipscaleError, match=message):
-        export.from_modules(network, shape)
-
-
 def promised(lipschitz: float, classes: int, rounding: float = 0.0) -> Certificate:
     return Certificate(lipschitz, lipschitz, np.full((classes, classes), math.sqrt(2) * lipschitz), rounding)
 
 
-def test_radius_by_hand():
+def test_radius_of_three_images():
     """Margin 3 - 1 = 2 at L = 4: R = 2 / (4 sqrt 2). A misclassified image, and one on the border, have none."""
     logits = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0], [1.0, 1.0, 0.0]])
     margins, radii, pair_radii = certified_radii(logits, np.array([0, 0, 0]), promised(4.0, 3))
@@ -297,77 +283,46 @@ def test_anything_else_is_an_error_that_names_the_layer(layer, message):
     network = nn.Sequential(nn.ReLU(), layer)
     with pytest.raises(LipscaleError, match=message):
         bounds(network, SHAPE)
-    with pytest.raises(LipscaleError):
-        export.from_modules(network, SHAPE)
-
-
-def test_layers_that_do_not_fit_are_named():
-    with pytest.raises(LipscaleError, match=r"layer 1 does not fit an input of shape \[128\]"):
-        export.from_modules(nn.Sequential(nn.Flatten(), nn.Linear(127, 3)), SHAPE)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])
 def test_a_scale_that_is_not_finite_is_refused(value):
-    plain = export.PlainNetwork(
+    plain = PlainNetwork(
         [{"layer": "flatten"}, {"layer": "scale", "scale": value}, {"layer": "scale", "scale": 1e300}], 1, SHAPE
     )
     with pytest.raises(LipscaleError, match="numbers that are not finite, or too large"):
         certificate(plain)
 
 
-@pytest.fixture
-def model(tmp_path):
-    export.save(export.from_modules(brought(), SHAPE), tmp_path / "model.safetensors")
-    return tmp_path / "model.safetensors"
-
-
-def test_certifying_a_network_and_images_of_your_own(model, tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), dtype=np.uint8)
-    network = export.load(model).double()
-    labels = exact_logits(network, torch.from_numpy(images), torch.device("cpu")).argmax(1).numpy()
-    np.savez(tmp_path / "images.npz", images=images, labels=labels)
-    said = lipscale("certify", model, tmp_path / "images.npz", "--output", tmp_path / "radii.csv", "--epsilons", 1)
-    rows = files.read_rows(tmp_path / "radii.csv")
-    values = dict(line.split(",") for line in said.stdout.splitlines())
-    assert list(rows[0]) == ["index", "label", "prediction", "margin", "radius", "pair_radius"]
-    assert [int(row["label"]) for row in rows] == labels.tolist()
-    assert float(values["lipschitz_certified"]) == certificate(network).lipschitz_certified
-    assert float(values["clean_accuracy"]) == 1
-    assert float(values["certified_1"]) == np.mean([float(row["radius"]) >= 1 / 255 for row in rows])
-    # the same images in [0, 1], without labels: the predictions are certified
-    np.savez(tmp_path / "floats.npz", images=images / 255)
-    again = lipscale("certify", model, tmp_path / "floats.npz", "--epsilons", 1).stdout
-    assert [line for line in said.stdout.splitlines() if "clean" not in line] == again.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"pictures": np.zeros(3)}, "holds pictures; allowed: images"),
-        ({"images": np.zeros((2, 3, 8, 8), np.uint8)}, r"images of shape \(3, 8, 8\); allowed: \(2, 8, 8\)"),
-        ({"images": np.full((2, *SHAPE), 1.5)}, r"pixels outside \[0, 1\]"),
-        ({"images": np.full((2, *SHAPE), np.nan)}, r"pixels outside \[0, 1\]"),
-        ({"images": np.zeros((2, *SHAPE), np.int64)}, "int64; allowed"),
-        ({"images": np.zeros((0, *SHAPE), np.uint8)}, "allowed: "),
-        ({"images": np.zeros((2, *SHAPE), np.uint8), "labels": np.array([0])}, "a class number for each image"),
-        ({"images": np.zeros((2, *SHAPE), np.uint8), "labels": np.array([0, 5])}, "label 5; allowed: below 5"),
-        ({"images": np.array([object()])}, "images.npz cannot be read"),
-    ],
-)
-def test_images_that_cannot_be_certified_are_refused_in_a_sentence(model, tmp_path, arrays, message):
-    from lipscale.certification.certify_images import certify_images
-
-    np.savez(tmp_path / "images.npz", **arrays)
-    with pytest.raises(LipscaleError, match=message):
-        certify_images(model, tmp_path / "images.npz", None, [36], "cpu")
-
-
-def test_certify_needs_folders_or_a_model_and_images(model):
-    said = lipscale("certify", model, check=False)
-    assert said.returncode == 1
-    assert "allowed: folders of runs, or MODEL and IMAGES" in said.stderr
-
-
 def test_bounds_of_a_single_layer_name_it():
     with pytest.raises(LipscaleError, match=r"layer 3 \(conv\): .*allowed: some output"):
         layer_bounds(nn.Conv2d(2, 2, 9), SHAPE, "3")
+
+
+def test_sorted_pairs_are_no_farther_apart():
+    """The proof of MaxMin and GroupSort2, on pairs of points: sorting is 1-Lipschitz, keeps the norm and rounds nothing."""
+    torch.manual_seed(0)
+    first, second = 3 * torch.randn(500, 8, 3, dtype=torch.float64), 3 * torch.randn(500, 8, 3, dtype=torch.float64)
+    for layer in (MaxMin(), GroupSort2()):
+        before, after = (first - second).flatten(1).norm(dim=1), (layer(first) - layer(second)).flatten(1).norm(dim=1)
+        assert (after <= before * (1 + 8 * 2.0**-53)).all()
+        assert torch.equal(layer(first).flatten(1).sort()[0], first.flatten(1).sort()[0])
+
+
+def test_description_is_strict_json_also_without_constraint():
+    plain = from_modules(brought(), SHAPE)
+    described = description(plain, certificate(plain))
+    assert described["lipschitz"] == certificate(plain).lipschitz_certified
+    assert [layer["layer"] for layer in described["layers"]] == [entry["layer"] for entry in plain.specification]
+    plain.lipschitz = math.inf
+    read = json.loads(json.dumps(description(plain, certificate(plain)), allow_nan=False))
+    assert read["lipschitz"] == "inf"
+    assert float(read["lipschitz"]) == math.inf
+
+
+def test_rows_of_radii():
+    logits, labels = np.array([[3.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), np.array([0, 0])
+    rows = list(radii_rows(logits, labels, promised(4.0, 3)))
+    assert [tuple(row) for row in rows] == [RADII_COLUMNS] * 2
+    assert [row["prediction"] for row in rows] == [0, 1]
+    assert [row["radius"] for row in rows] == certified_radii(logits, labels, promised(4.0, 3))[1].tolist()

@@ -1,0 +1,115 @@
+"""Certified radii of images, in one call."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lipscale.certification.certificate import Certificate, certificate, certified_radii
+from lipscale.certification.plain_layers import PlainNetwork
+from lipscale.errors import LipscaleError
+from lipscale.units import distance
+
+
+@dataclass(frozen=True)
+class Certification:
+    """What is guaranteed of the classification of images.
+
+    Attributes:
+        logits: (images, classes), float64.
+        labels: (images,); the predictions where no labels were given.
+        margins: (images,), f_y - max_{j != y} f_j, y the label.
+        radii: (images,), no perturbation of smaller l2 norm, pixels in [0, 1], changes the class; 0 where it is not the label.
+        pair_radii: (images,), the same from the constant of each pair of classes; never smaller.
+        certificate: of the network.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    margins: np.ndarray
+    radii: np.ndarray
+    pair_radii: np.ndarray
+    certificate: Certificate
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The class of the largest logit, (images,)."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def lipschitz(self) -> float:
+        """The enforced L."""
+        return self.certificate.lipschitz
+
+    @property
+    def lipschitz_certified(self) -> float:
+        """The product of the bounds of all layers, a guaranteed upper bound."""
+        return self.certificate.lipschitz_certified
+
+    def accuracy(self, epsilon: float = 0, pairs: bool = False) -> float:
+        """Share of images that are classified as their label says, also under any perturbation of norm `epsilon` / 255.
+
+        Args:
+            epsilon: l2 budget in 1/255; 0 gives the clean accuracy.
+            pairs: use `pair_radii`.
+        """
+        if epsilon == 0:
+            return float((self.predictions == self.labels).mean())
+        return float(((self.pair_radii if pairs else self.radii) >= distance(epsilon)).mean())
+
+
+def certify(network: PlainNetwork, images, labels=None) -> Certification:
+    """Certified radii of images. The work is done in float64, on the device of the network, which stays as it is.
+
+    Args:
+        network: from `export` or `load`.
+        images: (images, channels, height, width), a numpy array or a tensor, uint8 or floating in [0, 1], not normalised.
+        labels: (images,), class numbers; without them, the radii are those within which predictions do not change.
+
+    Raises:
+        LipscaleError: images or labels are not such, or do not fit the network.
+    """
+    from lipscale.evaluation.logits import exact_logits  # which imports this package
+
+    if not isinstance(network, PlainNetwork):
+        raise LipscaleError(f"certify: the network is {type(network).__name__}; allowed: what lipscale.export or load returns")
+    pixels, labels = torch.as_tensor(images), None if labels is None else np.asarray(torch.as_tensor(labels).cpu())
+    _check_images(pixels, network)
+    device = next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
+    logits = exact_logits(_in_float64(network), pixels, device).numpy()
+    predictions = logits.argmax(axis=1)
+    if labels is not None:
+        _check_labels(labels, *logits.shape)
+    truth = predictions if labels is None else labels.astype(np.int64)
+    promise = certificate(network)
+    return Certification(logits, truth, *certified_radii(logits, truth, promise), promise)
+
+
+def _in_float64(network: PlainNetwork) -> PlainNetwork:
+    copy = PlainNetwork(network.specification, network.lipschitz, network.image_shape)
+    copy.load_state_dict({name: tensor.double() for name, tensor in network.state_dict().items()}, assign=True)
+    return copy.eval()
+
+
+def _check_images(images: torch.Tensor, network: PlainNetwork) -> None:
+    if images.ndim != 4 or not len(images) or images.dtype not in (torch.uint8, torch.float32, torch.float64):
+        raise LipscaleError(
+            f"certify: images have shape {tuple(images.shape)}, {images.dtype}; "
+            "allowed: (images, channels, height, width), uint8 or float32 or float64"
+        )
+    if tuple(images.shape[1:]) != network.image_shape:
+        raise LipscaleError(
+            f"certify: images have shape {tuple(images.shape[1:])}; allowed: {network.image_shape}, as the network's have"
+        )
+    if images.is_floating_point() and not ((images >= 0) & (images <= 1)).all():
+        raise LipscaleError("certify: pixels outside [0, 1] or NaN; allowed: pixels in [0, 1], not normalised, or uint8")
+
+
+def _check_labels(labels: np.ndarray, images: int, classes: int) -> None:
+    if labels.shape != (images,) or labels.dtype.kind not in "iu":
+        raise LipscaleError(
+            f"certify: labels have shape {labels.shape}, {labels.dtype}; allowed: a class number for each image"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise LipscaleError(f"certify: there is a label {wrong}; allowed: 0 to {classes - 1}, as there are {classes} logits")

@@ -1,0 +1,205 @@
+"""Networks of your own as plain layers.
+
+What is accepted, in (nested) nn.Sequential:
+
+    Linear, Conv2d      also with parametrized weights: orthogonium's OrthoLinear, AdaptiveOrthoConv2d and AOLConv2D, torch's
+                        parametrizations.orthogonal and spectral_norm, deel-torchlip's SpectralLinear and SpectralConv2d, before
+                        or after vanilla_export(). Zero or circular padding, "same" where the kernel is odd
+    MaxMin              of orthogonium, which pairs halves of the channels
+    GroupSort2          of deel-torchlip or lipscale, which pairs neighbours
+    ReLU, Flatten, AvgPool2d and MaxPool2d with stride = kernel_size, ScaledAvgPool2d of deel-torchlip
+    Identity, Dropout   are left out, since they do nothing in evaluation
+    Centre, Scale, Residual of lipscale
+
+The weights are those that the network has in evaluation mode, never scaled. The copy is then compared with the network on
+random images; a difference beyond rounding is an error.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from lipscale.certification.bounds import bounds
+from lipscale.certification.comparison import check_same_function, unwrapped
+from lipscale.certification.plain_layers import KINDS, GroupSort2, PlainNetwork, Residual, Scale, kind_of
+from lipscale.errors import LipscaleError
+from lipscale.networks.families.base import plain
+
+ALLOWED = (
+    "Linear and Conv2d (parametrized ones too), MaxMin of orthogonium, GroupSort2, ReLU, Flatten, AvgPool2d, MaxPool2d, "
+    "Identity, Dropout, Sequential, and Centre, Scale and Residual of lipscale"
+)
+DO_NOTHING = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)  # fmt: skip  (in evaluation mode)
+LIBRARIES = {"torch": "torch", "orthogonium": "orthogonium", "deel": "deel-torchlip", "lipscale": "lipscale"}
+
+
+def from_modules(network: nn.Module, image_shape: Sequence[int], lipschitz: float | None = None) -> PlainNetwork:
+    """A copy with fixed weights of a network of your own, on the CPU, in float32. Its function is that of the network.
+
+    Args:
+        network: an nn.Sequential of the layers above, in the order of their use.
+        image_shape: (channels, height, width) of its images, pixels in [0, 1].
+        lipschitz: the L that you enforce, if you do. The copy's L is this or the certified constant, whichever is larger.
+
+    Raises:
+        LipscaleError: a layer has no proof, or the copy computes something else than the network.
+    """
+    if lipschitz is not None and not lipschitz > 0:
+        raise LipscaleError(f"export: the enforced L is {lipschitz}; allowed: a number above 0, or none")
+    if not isinstance(network, nn.Sequential):
+        raise LipscaleError(
+            f"the network is {_name(network)}; allowed: torch.nn.Sequential. Pass the Sequential inside, and write a factor as "
+            "a lipscale.Scale at its end"
+        )
+    _check_hooks(network)
+    fixed = unwrapped(network)
+    layers = nn.Sequential(*_plain_layers(fixed, ""))
+    copy = PlainNetwork(_specification(layers), math.inf, image_shape)
+    copy.load_state_dict({name: tensor.detach().float() for name, tensor in layers.state_dict().items()})
+    copy.lipschitz = max(bounds(copy, copy.image_shape).slope, float(lipschitz or 0.0))
+    check_same_function(network, fixed, copy)
+    return copy.eval()
+
+
+def _check_hooks(network: nn.Module) -> None:
+    """Raises LipscaleError where something besides the layers would run."""
+    for name, module in network.named_modules():
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        if not hooks and "forward" not in vars(module):
+            continue
+        where = f"layer {name}" if name else "the network"
+        if {type(hook).__name__ for hook in hooks} & {"SpectralNorm", "WeightNorm"}:
+            raise LipscaleError(
+                f"{where} has the weights of torch.nn.utils.spectral_norm or weight_norm, set by a hook; allowed: those "
+                "of torch.nn.utils.parametrizations"
+            )
+        what = "a hook" if hooks else "a forward of its own"
+        raise LipscaleError(f"{where} ({type(module).__name__}) has {what}, which a copy would not have; allowed: none")
+
+
+def _plain_layers(network: nn.Sequential, where: str) -> list[nn.Module]:
+    """The layers that compute what `network` does, nested ones in one list."""
+    if not _inherits(network, nn.Sequential, "forward", "__iter__", "__call__"):
+        place = f"layer {where.rstrip('.')}" if where else "the network"
+        raise LipscaleError(f"{place} is {_name(network)}, with a forward of its own; allowed: torch.nn.Sequential")
+    layers = []
+    for name, layer in network._modules.items():  # named_children would leave out a module that is used twice
+        layers += _converted(layer, f"{where}{name}")
+    return layers
+
+
+def _converted(layer: nn.Module, where: str) -> list[nn.Module]:
+    if isinstance(layer, nn.Sequential):
+        return _plain_layers(layer, f"{where}.")
+    if type(layer) in DO_NOTHING:
+        return []
+    if isinstance(layer, nn.Linear) and _inherits(layer, nn.Linear, "forward", "__call__"):
+        return [_fixed(layer, where)]
+    if isinstance(layer, nn.Conv2d) and _is_plain_convolution(layer):
+        copy = _fixed(layer, where)
+        copy.padding = _padding(layer, where)
+        return [copy]
+    if type(layer) is nn.ReLU:
+        return [nn.ReLU()]
+    if type(layer) is Residual:
+        return [_residual(layer, where)]
+    if _is_of_torchlip(layer, "GroupSort2", "GroupSort") and layer.group_size == 2:
+        return _scaled(GroupSort2(), layer._coefficient_lip)
+    if _is_of_torchlip(layer, "ScaledAvgPool2d"):
+        pool = nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, True, layer.divisor_override)
+        kind_of(pool, where)
+        return _scaled(pool, layer._coefficient_lip * layer.scalingFactor)
+    if type(layer) not in {kind.build for kind in KINDS.values()} - {nn.Linear, nn.Conv2d}:
+        raise LipscaleError(f"layer {where} is {_name(layer)}{_reason(layer)}; allowed: {ALLOWED}")
+    kind_of(layer, where)
+    return [layer]
+
+
+def _residual(layer: Residual, where: str) -> Residual:
+    if not isinstance(layer.branch, nn.Sequential):
+        raise LipscaleError(f"the branch of layer {where} is {_name(layer.branch)}; allowed: torch.nn.Sequential")
+    return Residual(nn.Sequential(*_plain_layers(layer.branch, f"{where}.")))
+
+
+def _fixed(layer: nn.Linear | nn.Conv2d, where: str) -> nn.Linear | nn.Conv2d:
+    copy = plain(layer)
+    for tensor in copy.parameters():
+        if tensor.dtype not in (torch.float32, torch.float64):
+            raise LipscaleError(f"layer {where} ({_name(layer)}) has {tensor.dtype} weights; allowed: float32 and float64")
+        if not tensor.isfinite().all():
+            raise LipscaleError(f"layer {where} ({_name(layer)}) has weights that are not finite; allowed: numbers")
+    if isinstance(copy, nn.Conv2d) and copy.padding_mode not in ("zeros", "circular"):
+        raise LipscaleError(f"layer {where} ({_name(layer)}) has padding_mode {copy.padding_mode!r}; allowed: zeros, circular")
+    return copy
+
+
+def _padding(layer: nn.Conv2d, where: str) -> tuple[int, ...]:
+    """`padding` as numbers."""
+    if layer.padding == "valid":
+        return (0, 0)
+    if layer.padding != "same":
+        return layer.padding
+    if not all(side % 2 for side in layer.kernel_size):
+        raise LipscaleError(
+            f"layer {where} ({_name(layer)}) has padding 'same' and a kernel of {list(layer.kernel_size)}; allowed: odd ones, "
+            "or numbers"
+        )
+    return tuple(side // 2 for side in layer.kernel_size)
+
+
+def _is_plain_convolution(layer: nn.Conv2d) -> bool:
+    """A convolution of torch, or of deel-torchlip without the symmetric padding that torch has not."""
+    if not _inherits(layer, nn.Conv2d, "_conv_forward", "__call__"):
+        return False
+    forward = type(layer).forward
+    of_torchlip = forward.__module__.startswith("deel.torchlip.") and forward.__qualname__ == "PadConv2d.forward"
+    return forward is nn.Conv2d.forward or (of_torchlip and layer.old_padding_mode.lower() != "symmetric")
+
+
+def _is_of_torchlip(layer: nn.Module, *names: str) -> bool:
+    return type(layer).__module__.startswith("deel.torchlip.") and type(layer).__name__ in names
+
+
+def _scaled(layer: nn.Module, factor: float) -> list[nn.Module]:
+    return [layer] if factor == 1 else [layer, Scale(factor)]
+
+
+def _inherits(module: nn.Module, base: type, *methods: str) -> bool:
+    return all(getattr(type(module), method) is getattr(base, method) for method in methods)
+
+
+def _name(module: nn.Module) -> str:
+    library = LIBRARIES.get(type(module).__module__.partition(".")[0])
+    return type(module).__name__ + (f" of {library}" if library else "")
+
+
+def _reason(layer: nn.Module) -> str:
+    """Why a layer that users of Lipschitz libraries know is refused."""
+    if "Norm" in type(layer).__name__ and not _is_of_torchlip(layer, "ScaledL2NormPool2d"):
+        return ", a normalisation, whose factor no proof bounds"
+    if _is_of_torchlip(layer, "MaxMin"):
+        return ", which has twice as many outputs as inputs"
+    return ""
+
+
+def _specification(network: nn.Sequential, where: str = "") -> list[dict]:
+    specification = []
+    for position, layer in enumerate(network):
+        name = kind_of(layer, f"{where}{position}")
+        entry = {"layer": name} | {argument: getattr(layer, argument) for argument in KINDS[name].arguments}
+        if name in ("dense", "conv"):
+            entry["bias"] = layer.bias is not None
+        if isinstance(layer, Residual):
+            entry["branch"] = _specification(layer.branch, f"{where}{position}.")
+        specification.append(entry)
+    return specification

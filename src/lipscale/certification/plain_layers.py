@@ -1,0 +1,199 @@
+"""The layers that certificates cover, and networks of them.
+
+KINDS is the one table of these layers; `lipscale.certification.bounds` has a proof for each. Anything else is an error that
+names the layer.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from orthogonium.layers import MaxMin
+from torch import nn
+
+from lipscale.errors import LipscaleError
+
+Shape = tuple[int, ...]
+_DEEPEST = 4  # branches within branches
+
+
+class Centre(nn.Module):
+    """x - mean, one value per channel."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images - self.mean
+
+
+class Scale(nn.Module):
+    """sigma x. A network of 1-Lipschitz layers with a Scale behind has L = sigma, which LiST can set: `network[-1].scale = L`.
+
+    sigma is a plain attribute in float64, since the product of all sigma must not exceed L.
+    """
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = float(scale)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.scale * hidden
+
+
+class GroupSort2(nn.Module):
+    """Each pair of neighbouring channels, 2i and 2i + 1, sorted: the smaller first.
+
+    This is what GroupSort2 of deel-torchlip computes. MaxMin pairs channel i with channel i + channels / 2 instead.
+    """
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        pairs = hidden.unflatten(1, (-1, 2))
+        return torch.stack((pairs.amin(2), pairs.amax(2)), 2).flatten(1, 2)
+
+
+class Residual(nn.Module):
+    """x + branch(x)."""
+
+    def __init__(self, branch: nn.Sequential):
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden + self.branch(hidden)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a kind of layer.
+
+    Attributes:
+        build: makes the module from its arguments.
+        arguments: names of the module's attributes that are these arguments.
+        supported: attributes with the only values that something is proven for.
+    """
+
+    build: Callable[..., nn.Module]
+    arguments: tuple[str, ...] = ()
+    supported: Mapping[str, object] = field(default_factory=dict)
+
+
+KINDS = {
+    "centre": Kind(Centre, ("channels",)),
+    "dense": Kind(nn.Linear, ("in_features", "out_features")),
+    "conv": Kind(
+        nn.Conv2d,
+        ("in_channels", "out_channels", "kernel_size", "stride", "padding", "padding_mode"),
+        {"groups": 1, "dilation": (1, 1)},
+    ),
+    "scale": Kind(Scale, ("scale",)),
+    "maxmin": Kind(MaxMin, supported={"axis": 1}),
+    "groupsort2": Kind(GroupSort2),
+    "relu": Kind(nn.ReLU, supported={"inplace": False}),
+    "flatten": Kind(nn.Flatten, supported={"start_dim": 1, "end_dim": -1}),
+    "average_pool": Kind(nn.AvgPool2d, ("kernel_size",), {"padding": 0, "ceil_mode": False, "divisor_override": None}),
+    "max_pool": Kind(
+        nn.MaxPool2d, ("kernel_size",), {"padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
+    ),
+    "residual": Kind(Residual),
+}
+KIND_OF = {kind.build: name for name, kind in KINDS.items()}
+ALLOWED = ", ".join(KINDS)
+
+
+class PlainNetwork(nn.Sequential):
+    """Frozen plain layers that compute logits.
+
+    Attributes:
+        lipschitz: the enforced L, by construction; infinite for one without constraint, of which nothing is certified.
+        specification: a list of {"layer": a key of KINDS, ...its arguments}; that of a residual has "branch", such a list.
+        image_shape: (channels, height, width) of the images that the bounds of convolutions hold for.
+
+    Raises:
+        LipscaleError: a layer is not in KINDS, or layers do not fit the images or one another.
+    """
+
+    def __init__(self, specification: Sequence[dict], lipschitz: float, image_shape: Sequence[int]):
+        with torch.random.fork_rng(devices=[]):  # first weights are random, but must not change what follows
+            super().__init__(*_build(specification))
+        self.specification = list(specification)
+        self.lipschitz = float(lipschitz)
+        self.image_shape = tuple(map(int, image_shape))
+        self.requires_grad_(False)
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise LipscaleError(
+                f"model: images of shape {list(image_shape)}; allowed: (channels, height, width), each 1 or more"
+            )
+        logits = shapes(self, self.image_shape)[-1]
+        if len(logits) != 1 or logits[0] < 2:
+            raise LipscaleError(f"model: logits of shape {list(logits)}; allowed: one number for each of two or more classes")
+
+
+def _build(specification: Sequence[dict], where: str = "") -> list[nn.Module]:
+    layers = []
+    for position, entry in enumerate(specification):
+        arguments = dict(entry)
+        name = arguments.pop("layer", None)
+        if name not in KINDS:
+            raise LipscaleError(f"model: layer {where}{position} is {name!r}; allowed: {ALLOWED}")
+        if name == "residual":
+            layers.append(Residual(nn.Sequential(*_build(arguments["branch"], f"{where}{position}."))))
+            continue
+        if name == "conv":  # those of lipscale 0.1 did not name theirs
+            arguments.setdefault("padding_mode", "circular")
+        layers.append(KINDS[name].build(**arguments))
+    return layers
+
+
+def kind_of(layer: nn.Module, where: str) -> str:
+    """The key of KINDS for a module. Raises LipscaleError for any other module, a subclass or unsupported arguments."""
+    name = KIND_OF.get(type(layer))
+    if name is None:
+        raise LipscaleError(f"layer {where} is {type(layer).__name__}; allowed: {ALLOWED}, unparametrized")
+    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+        raise LipscaleError(f"layer {where} ({name}) has a hook or a forward of its own; allowed: plain {ALLOWED}")
+    for attribute, value in KINDS[name].supported.items():
+        if getattr(layer, attribute) != value:
+            raise LipscaleError(f"layer {where} ({name}) has {attribute} {getattr(layer, attribute)!r}; allowed: {value!r}")
+    if name in ("average_pool", "max_pool") and not (isinstance(layer.kernel_size, int) and layer.stride == layer.kernel_size):
+        raise LipscaleError(f"layer {where} ({name}) has windows that overlap or are not square; allowed: stride = kernel_size")
+    if name == "conv" and isinstance(layer.padding, str):
+        raise LipscaleError(f"layer {where} (conv) has padding {layer.padding!r}; allowed: numbers")
+    return name
+
+
+def check_kinds(network: nn.Sequential, where: str = "") -> None:
+    """Raises LipscaleError for the first layer, also in a branch, that is not in KINDS."""
+    if type(network) not in (nn.Sequential, PlainNetwork):
+        place = f"the branch {where.rstrip('.')}" if where else "the network"
+        raise LipscaleError(f"{place} is {type(network).__name__}; allowed: torch.nn.Sequential, no subclass")
+    if where.count(".") > _DEEPEST:
+        raise LipscaleError(f"layer {where.rstrip('.')} is a branch within {_DEEPEST} branches; allowed: fewer")
+    for position, layer in enumerate(network):
+        if kind_of(layer, f"{where}{position}") == "residual":
+            check_kinds(layer.branch, f"{where}{position}.")
+
+
+def shapes(network: nn.Sequential, image_shape: Shape) -> list[Shape]:
+    """The shape of each layer's input, and of the logits, without the batch.
+
+    Raises:
+        LipscaleError: layers do not fit.
+    """
+    found = [tuple(image_shape)]
+    for position, layer in enumerate(network):
+        try:
+            found.append(output_shape(layer, found[-1]))
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise LipscaleError(f"layer {position} does not fit an input of shape {list(found[-1])} ({reason})") from None
+    return found
+
+
+def output_shape(layer: nn.Module, shape: Shape) -> Shape:
+    tensor = next(itertools.chain(layer.parameters(), layer.buffers()), torch.zeros(()))
+    with torch.no_grad():
+        return tuple(layer(torch.zeros(1, *shape, dtype=tensor.dtype, device=tensor.device)).shape[1:])
