@@ -6,14 +6,17 @@ end. Each attack yields perturbed images, (images, channels, height, width), as 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from pyautoattack import AutoAttack
 from torch import nn
 
 from lipscale.attacks.autoattack import FEWEST_CLASSES, MOST_TARGETS, single_pixels
-from lipscale.certification.layers import PlainNetwork
 from lipscale.units import exact_pixels
+
+if TYPE_CHECKING:
+    from lipscale.certification.plain_layers import PlainNetwork
 
 PGD_STEPS, PGD_RESTARTS = 500, 2
 
@@ -32,7 +35,7 @@ class Batch:
     """
 
     model: nn.Module
-    exact: PlainNetwork
+    exact: "PlainNetwork"
     images: torch.Tensor
     labels: torch.Tensor
     budgets: torch.Tensor

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,11 +16,13 @@ from pyautoattack import AutoAttack
 from torch import nn
 from tqdm import tqdm
 
-from lipscale.certification.layers import PlainNetwork
 from lipscale.certification.norms import gamma
 from lipscale.evaluation.logits import exact_logits
 from lipscale.progress import describe
 from lipscale.units import distance, exact_pixels, pixels
+
+if TYPE_CHECKING:
+    from lipscale.certification.plain_layers import PlainNetwork
 
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version
 FEWEST_CLASSES = 4  # of the targeted DLR loss in apgd-t, which is left out with fewer
@@ -79,7 +82,7 @@ def attack_batch(
 
 @torch.no_grad()
 def broken(
-    network: PlainNetwork, images: np.ndarray, labels: np.ndarray, radii: np.ndarray, found: torch.Tensor
+    network: "PlainNetwork", images: np.ndarray, labels: np.ndarray, radii: np.ndarray, found: torch.Tensor
 ) -> torch.Tensor:
     """Which certificates are refuted, a mask (images,): the class has changed at a distance below the radius, in float64.
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from lipscale.attacks.selection import choose
 from lipscale.certification.certificate import certificate, certified_radii
-from lipscale.certification.layers import PlainNetwork
 from lipscale.evaluation.logits import check_labels, exact_logits
+
+if TYPE_CHECKING:
+    from lipscale.certification.plain_layers import PlainNetwork
 
 Part = tuple[str, np.ndarray, np.ndarray | None]  # name of a split, its images, its labels if there are any
 
@@ -40,7 +43,7 @@ class Certified:
         return Certified(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def find_certified(network: PlainNetwork, parts: Sequence[Part], count: int, seed: int, device: torch.device) -> Certified:
+def find_certified(network: "PlainNetwork", parts: Sequence[Part], count: int, seed: int, device: torch.device) -> Certified:
     """At most `count` images with a radius above 0, drawn from the first part, then from the others.
 
     Args:
@@ -55,6 +58,7 @@ def find_certified(network: PlainNetwork, parts: Sequence[Part], count: int, see
         logits = exact_logits(network, torch.from_numpy(images), device).numpy()
         labels = logits.argmax(axis=1) if labels is None else labels
         check_labels(labels, logits)
+        labels = labels.astype(np.int64)
         margins, radii, pair_radii = certified_radii(logits, labels, promise)
         everything = Certified(
             np.full(len(labels), split, dtype=object), np.arange(len(labels)), images, labels, margins, radii, pair_radii

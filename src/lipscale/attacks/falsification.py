@@ -19,7 +19,7 @@ import torch
 from lipscale.attacks.at_own_radius import Attack, Batch, attacks
 from lipscale.attacks.autoattack import Calibrated, broken, without_tf32
 from lipscale.attacks.certified_images import Certified, Part, find_certified
-from lipscale.certification.layers import PlainNetwork
+from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
 from lipscale.progress import bar, describe
@@ -76,8 +76,8 @@ class Falsification:
 
 def falsify(
     network: PlainNetwork,
-    images: np.ndarray,
-    labels: np.ndarray | None = None,
+    images: np.ndarray | torch.Tensor,
+    labels: np.ndarray | torch.Tensor | None = None,
     *,
     images_at_most: int = 1000,
     batch_size: int = 500,
@@ -89,7 +89,7 @@ def falsify(
 
     Args:
         network: with float32 weights, from `export` or `load`; it is copied.
-        images: (images, channels, height, width), uint8, or floating in [0, 1].
+        images: (images, channels, height, width), an array or a tensor, uint8, or floating in [0, 1], not normalised.
         labels: (images,), class numbers; without them, the classes that the network predicts.
         images_at_most: certified images that are attacked.
         batch_size: images attacked at once.
@@ -99,10 +99,22 @@ def falsify(
     Raises:
         LipscaleError: the network certifies none of the images, or does not fit them, or is constant.
     """
-    images, labels = np.asarray(images), labels if labels is None else np.asarray(labels)
-    if images.dtype != np.uint8 and not (images.dtype.kind == "f" and ((images >= 0) & (images <= 1)).all()):
-        raise LipscaleError(f"the images are {images.dtype}; allowed: uint8, or floating-point pixels in [0, 1]")
+    if not isinstance(network, PlainNetwork):
+        raise LipscaleError(f"falsify: the network is {type(network).__name__}; allowed: what lipscale.export or load returns")
+    images, labels = _array(images), None if labels is None else _array(labels)
+    _check_pixels(images)
     return _falsify(network, [("images", images, labels)], Options(images_at_most, batch_size, seed), device, name)
+
+
+def _array(values: object) -> np.ndarray:
+    return torch.as_tensor(values).cpu().numpy()
+
+
+def _check_pixels(images: np.ndarray) -> None:
+    if images.dtype not in (np.uint8, np.float32, np.float64):
+        raise LipscaleError(f"falsify: the images are {images.dtype}; allowed: uint8, float32 or float64")
+    if images.dtype != np.uint8 and not ((images >= 0) & (images <= 1)).all():
+        raise LipscaleError("falsify: pixels outside [0, 1] or NaN; allowed: pixels in [0, 1], not normalised, or uint8")
 
 
 def falsify_dataset(
@@ -127,7 +139,7 @@ def _falsify(network: PlainNetwork, parts: Sequence[Part], options: Options, dev
         raise LipscaleError(f"{name} certifies none of the images, so there is nothing to attack")
     if (largest := certified.pair_radii.max()) > LARGEST_RADIUS:
         raise LipscaleError(
-            f"{name} predicts the same class for every image (a certified radius is {largest:.3g}), so there is nothing to attack"
+            f"{name} predicts the same class for every image (a radius is {largest:.3g}), so there is nothing to attack"
         )
     tried, rows = attacks(_classes(exact, device)), []
     with without_tf32(), bar(name=f"falsify {name}", total=len(tried) * len(certified), unit="image") as progress:

@@ -11,12 +11,12 @@ import torch
 
 from lipscale.attacks.autoattack import Calibrated, attack_batch, broken, single_pixels, stages_for, without_tf32
 from lipscale.attacks.selection import choose, select
-from lipscale.certification.layers import PlainNetwork
 from lipscale.evaluation.logits import check_labels
 from lipscale.progress import bar
 from lipscale.units import distance
 
 if TYPE_CHECKING:
+    from lipscale.certification.plain_layers import PlainNetwork
     from lipscale.data.dataset import Split
 
 Verdicts = dict[str, list[bool]]  # per epsilon, as text: which of the first attacked images survived
@@ -90,7 +90,7 @@ def _name(classes: int) -> str:
 
 
 def evaluate_robustness(
-    network: PlainNetwork,
+    network: "PlainNetwork",
     split: "Split",
     logits: np.ndarray,
     radii: np.ndarray,

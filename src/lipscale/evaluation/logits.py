@@ -1,16 +1,20 @@
 """Logits of a frozen network in float64: what temperatures, radii and certificates rest on."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
-from lipscale.certification.layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.units import exact_pixels
+
+if TYPE_CHECKING:
+    from lipscale.certification.plain_layers import PlainNetwork
 
 EVALUATION_BATCH = 1000  # images at once
 
 
-def exact_logits(network: PlainNetwork, images: torch.Tensor, device: torch.device) -> torch.Tensor:
+def exact_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Logits (images, classes) in float64, on the CPU, with the rounding errors that the bounds of the layers cover.
 
     Args:
