@@ -11,7 +11,7 @@ SHAPE = (1, 8, 8)
 
 
 def network(classes: int = 6, lipschitz: float = 4.0, seed: int = 0) -> PlainNetwork:
-    """64 pixels, a dense layer of 32, MaxMin, logits: orthogonal rows of norms 0.5 to 1, so that pair radii are nearly tight."""
+    """64 pixels, dense layer of 32, MaxMin, logits: orthogonal rows of norms 0.5 to 1, so that pair radii are nearly tight."""
     generator = torch.Generator().manual_seed(seed)
     specification = [
         {"layer": "flatten"},
