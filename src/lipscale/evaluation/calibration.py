@@ -1,13 +1,13 @@
 """Temperature and ECE of a trained network, by netcal, and our temperature compared with netcal's.
 
-netcal (Kueppers et al., CVPRW 2020) takes probabilities and reports 1/T. In float32 it answers T = 1 without a word, and it
-treats labels of two kinds as a binary problem, so everything goes in as float64 and ECE as (confidence, correct) pairs.
+netcal (Kueppers et al., CVPRW 2020) takes probabilities and reports 1/T. In float32 it returns T = 1 without a warning, and it
+treats two classes as a binary problem, so everything goes in as float64 and ECE as (confidence, correct) pairs.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -17,82 +17,107 @@ from netcal.scaling import TemperatureScaling
 from scipy.optimize import minimize
 
 from lipscale.errors import LipscaleError
+from lipscale.evaluation.logits import check_labels
 from lipscale.evaluation.metrics import BINS, probabilities, reliability
 from lipscale.method.temperature import finite_temperature, fit_temperature, nll
-from lipscale.store import files
-from lipscale.store.checksums import seal
-from lipscale.store.run_folder import final_lipschitz, read_logits
 
-# scipy's default tolerances, which netcal takes, stop percents away from T* where nearly all images are right
+# with scipy's default tolerances, as in netcal, the optimiser stops percents away from T* where nearly all images are right
 PATIENT = partial(minimize, options={"ftol": 1e-15, "gtol": 1e-10})
 LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
-SWEEP = np.geomspace(
-    1e-5, 1e7, 241
-)  # values of L' = L / T for Figure 1's second curve, twenty a decade; of 1 / T where L is infinite
+SWEEP = np.geomspace(1e-5, 1e7, 241)  # values of L' = L / T, twenty a decade; of 1 / T where L is infinite
+SUMMARY = ("temperature", "bounded", "netcal_temperature", "ece", "ece_scaled", "nll", "nll_scaled")
+SWEEP_COLUMNS = ("temperature", "ece")
+RELIABILITY_COLUMNS = ("scaled", "temperature", "low", "high", "images", "confidence", "accuracy")
 
 
-def calibrate(folder: Path) -> None:
-    """Write calibration.json, reliability.csv and sweep.csv of a run from its logits: T* on validation, all else on test.
+@dataclass(frozen=True)
+class Calibration:
+    """How well confidences match accuracy. T* comes from the validation split, all else from the test split.
+
+    Attributes:
+        temperature: T*, limited to [1e-3, 1e3].
+        bounded: whether T* had no value in that range.
+        netcal_temperature: T* as netcal finds it; None where T* is bounded.
+        ece, nll: of the logits as they are.
+        ece_scaled, nll_scaled: of the logits divided by T*.
+        sweep: rows of SWEEP_COLUMNS, the ECE of the logits divided by many temperatures.
+        reliability: rows of RELIABILITY_COLUMNS, the bins of the reliability diagrams.
+    """
+
+    temperature: float
+    bounded: bool
+    netcal_temperature: float | None
+    ece: float
+    ece_scaled: float
+    nll: float
+    nll_scaled: float
+    sweep: list[dict]
+    reliability: list[dict]
+
+    def summary(self) -> dict:
+        """What calibration.json holds."""
+        return {name: getattr(self, name) for name in SUMMARY}
+
+
+def calibrate(
+    validation_logits: np.ndarray,
+    validation_labels: np.ndarray,
+    test_logits: np.ndarray,
+    test_labels: np.ndarray,
+    lipschitz: float,
+    name: str = "network",
+) -> Calibration:
+    """Fit T* on the validation split; measure calibration on the test split, before and after division by T*.
+
+    Args:
+        validation_logits, test_logits: (images, classes), float64.
+        validation_labels, test_labels: (images,), integers.
+        lipschitz: the enforced L, math.inf without constraint; the sweep is over L' = L / T, or over 1 / T.
+        name: of the network, for messages.
 
     Raises:
         LipscaleError: netcal's temperature and ours differ by more than 1 %.
     """
-    arrays, lipschitz = read_logits(folder), final_lipschitz(folder)
-    logits, labels = torch.from_numpy(arrays["test_logits"]), torch.from_numpy(arrays["test_labels"])
-    measured = fit_temperature(torch.from_numpy(arrays["validation_logits"]), torch.from_numpy(arrays["validation_labels"]))
+    check_labels(validation_labels, validation_logits)
+    check_labels(test_labels, test_logits)
+    measured = fit_temperature(torch.from_numpy(validation_logits), torch.from_numpy(validation_labels))
     temperature = finite_temperature(measured)
     bounded = temperature != measured
-    theirs = None if bounded else netcal_temperature(arrays["validation_logits"], arrays["validation_labels"], near=measured)
-    if theirs is not None and abs(theirs / temperature - 1) > LARGEST_DISAGREEMENT:
+    logits, labels = torch.from_numpy(test_logits), torch.from_numpy(test_labels)
+    temperatures = (lipschitz if np.isfinite(lipschitz) else 1.0) / SWEEP
+    return Calibration(
+        temperature,
+        bounded,
+        netcal_temperature=None if bounded else _confirmed(validation_logits, validation_labels, measured, name),
+        ece=netcal_ece(test_logits, test_labels),
+        ece_scaled=netcal_ece(test_logits, test_labels, temperature),
+        nll=nll(logits, labels),
+        nll_scaled=nll(logits, labels, temperature),
+        sweep=[{"temperature": float(t), "ece": netcal_ece(test_logits, test_labels, t)} for t in temperatures],
+        reliability=list(reliability_rows(test_logits, test_labels, temperature)),
+    )
+
+
+def _confirmed(logits: np.ndarray, labels: np.ndarray, ours: float, name: str) -> float:
+    """netcal's temperature. Raises LipscaleError where it differs from ours."""
+    theirs = netcal_temperature(logits, labels, near=ours)
+    if abs(theirs / ours - 1) > LARGEST_DISAGREEMENT:
         raise LipscaleError(
-            f"run {folder.name}: netcal's temperature is {theirs:.6g} and ours {temperature:.6g}; allowed: a difference of 1 %"
+            f"run {name}: netcal's temperature is {theirs:.6g} and ours {ours:.6g}; allowed: a difference of 1 %"
         )
-    files.write_json(
-        folder / "calibration.json",
-        {
-            "temperature": temperature,
-            "bounded": bounded,
-            "netcal_temperature": theirs,
-            "ece": netcal_ece(arrays["test_logits"], arrays["test_labels"]),
-            "ece_scaled": netcal_ece(arrays["test_logits"], arrays["test_labels"], temperature),
-            "nll": nll(logits, labels),
-            "nll_scaled": nll(logits, labels, temperature),
-        },
-    )
-    files.write_rows(
-        folder / "sweep.csv",
-        ("temperature", "ece"),
-        (
-            {"temperature": float(t), "ece": netcal_ece(arrays["test_logits"], arrays["test_labels"], t)}
-            for t in (lipschitz if np.isfinite(lipschitz) else 1.0) / SWEEP
-        ),
-    )
-    files.write_rows(
-        folder / "reliability.csv",
-        ("scaled", "temperature", "low", "high", "images", "confidence", "accuracy"),
-        reliability_rows(arrays["test_logits"], arrays["test_labels"], temperature),
-    )
-    for name in ("calibration.json", "sweep.csv", "reliability.csv"):
-        seal(folder / name, made_from=[folder / "logits.npz", folder / "history.csv"])
+    return theirs
 
 
 def reliability_rows(logits: np.ndarray, labels: np.ndarray, temperature: float) -> Iterator[dict]:
     """A row for each bin of confidence, from `low` to `high`: of the logits as they are, then divided by the temperature.
 
-    `confidence` and `accuracy` are empty where no image has such a confidence.
+    `confidence` and `accuracy` are None where no image has such a confidence.
     """
     for scaled, divisor in ((0, 1.0), (1, temperature)):
         for k, (images, *means) in enumerate(zip(*reliability(probabilities(logits, divisor), labels), strict=True)):
             confidence, accuracy = (float(mean) if images else None for mean in means)
-            yield {
-                "scaled": scaled,
-                "temperature": divisor,
-                "low": k / BINS,
-                "high": (k + 1) / BINS,
-                "images": int(images),
-                "confidence": confidence,
-                "accuracy": accuracy,
-            }
+            row = (scaled, divisor, k / BINS, (k + 1) / BINS, int(images), confidence, accuracy)
+            yield dict(zip(RELIABILITY_COLUMNS, row, strict=True))
 
 
 def netcal_temperature(logits: np.ndarray, labels: np.ndarray, near: float) -> float:

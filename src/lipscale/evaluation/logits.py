@@ -1,49 +1,45 @@
-"""Logits of the validation and the test split, computed once, in float64."""
+"""Logits of a frozen network in float64: what temperatures, radii and certificates rest on."""
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from lipscale.certification import model_file as export
-from lipscale.certification.plain_layers import PlainNetwork
-from lipscale.data.dataset import Dataset
-from lipscale.store import files
-from lipscale.store.checksums import checked, seal
-from lipscale.store.run_folder import check_data
-from lipscale.training.batches import EVALUATION_BATCH
-from lipscale.training.devices import select_device
+from lipscale.errors import LipscaleError
+from lipscale.units import exact_pixels
+
+if TYPE_CHECKING:
+    from lipscale.certification.plain_layers import PlainNetwork
+
+EVALUATION_BATCH = 1000  # images at once
 
 
-def exact_logits(network: PlainNetwork, images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Logits (images, classes) in float64, with the rounding errors that `lipscale.certification.layers` bounds.
+def exact_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Logits (images, classes) in float64, on the CPU, with the rounding errors that the bounds of the layers cover.
 
     Args:
         network: in float64, on `device`.
-        images: uint8 or floating, (images, channels, height, width), on any device; uint8 is divided by 255.
+        images: uint8 or floating in [0, 1], (images, channels, height, width), on any device.
+
+    Raises:
+        LipscaleError: the images do not have the shape that the network was made for.
     """
-    parts = []
+    if tuple(images.shape[1:]) != network.image_shape:
+        raise LipscaleError(
+            f"the images have shape {tuple(images.shape[1:])}; allowed: {network.image_shape}, the image_shape of the network"
+        )
     # cuDNN may choose a fast transform, whose errors are not those of inner products
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
-        for batch in images.split(EVALUATION_BATCH):
-            pixels = batch.to(device).double()
-            parts.append(network(pixels if images.is_floating_point() else pixels / 255).cpu())
+        parts = [network(exact_pixels(batch.to(device))).cpu() for batch in images.split(EVALUATION_BATCH)]
     return torch.cat(parts)
 
 
-def predict(folder: Path, dataset: Dataset, device: str) -> None:
-    """Write `folder`/logits.npz for `folder`/model.safetensors.
-
-    Its arrays are validation_logits and test_logits, float64 (images, classes), and validation_labels and test_labels.
-    """
-    place = select_device(device)
-    check_data(folder, dataset.sha256)
-    model = checked(folder / "model.safetensors")
-    network = export.load(model, device).double()
-    arrays = {}
-    for split in ("validation", "test"):
-        images, labels = dataset.tensors(split, "cpu")
-        arrays |= {f"{split}_logits": exact_logits(network, images, place).numpy(), f"{split}_labels": labels.numpy()}
-    with files.atomic(folder / "logits.npz") as temporary:
-        np.savez(temporary, **arrays)
-    seal(folder / "logits.npz", made_from=[model])
+def check_labels(labels: np.ndarray, logits: np.ndarray) -> None:
+    """Raises LipscaleError where labels (images,) are not class numbers of logits (images, classes)."""
+    if labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
+        raise LipscaleError(
+            f"the labels have shape {labels.shape}, {labels.dtype}; allowed: a class number for each of {len(logits)} images"
+        )
+    wrong = labels[(labels < 0) | (labels >= logits.shape[1])]
+    if len(wrong):
+        raise LipscaleError(f"the images have label {wrong[0]}; allowed: 0 to {logits.shape[1] - 1}, as the network has logits")

@@ -1,14 +1,17 @@
+"""ECE, temperature and reliability: by hand, against netcal, against scikit-learn."""
+
+import math
+
 import numpy as np
 import pytest
+import torch
 from sklearn.calibration import calibration_curve
 
 from lipscale.errors import LipscaleError
 from lipscale.evaluation import calibration
-from lipscale.evaluation.calibration import netcal_ece, netcal_temperature
+from lipscale.evaluation.calibration import calibrate, netcal_ece, netcal_temperature
 from lipscale.evaluation.metrics import accuracy, expected_calibration_error, probabilities, reliability
-from lipscale.method.temperature import fit_temperature
-from lipscale.store import files
-from lipscale.store.checksums import seal
+from lipscale.method.temperature import fit_temperature, nll
 
 
 def test_ece_by_hand():
@@ -53,8 +56,6 @@ def test_bins_of_confidence_are_those_of_the_ece_and_of_scikit_learn(scale):
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 def test_temperature_against_netcal(classes, scale):
-    import torch
-
     generator = np.random.default_rng(0)
     labels = generator.integers(classes, size=400)
     logits = generator.normal(size=(400, classes))
@@ -66,8 +67,6 @@ def test_temperature_against_netcal(classes, scale):
 
 def test_a_wrong_temperature_is_not_confirmed_by_netcal():
     """netcal finds T* also where it is started beside a wrong one; so a wrong one fails the comparison."""
-    import torch
-
     generator = np.random.default_rng(0)
     labels = generator.integers(10, size=400)
     logits = generator.normal(size=(400, 10))
@@ -78,8 +77,6 @@ def test_a_wrong_temperature_is_not_confirmed_by_netcal():
 
 def test_temperature_against_netcal_where_one_image_of_400_is_wrong():
     """Nearly separable: the NLL is flat, and netcal agrees only when its optimiser is given time."""
-    import torch
-
     for seed in range(10):
         generator = np.random.default_rng(seed)
         labels = generator.integers(10, size=400)
@@ -90,21 +87,68 @@ def test_temperature_against_netcal_where_one_image_of_400_is_wrong():
         assert netcal_temperature(logits, labels, near=ours) == pytest.approx(ours, rel=0.01)
 
 
-def test_disagreement_with_netcal_stops_the_run(tmp_path, monkeypatch):
+@pytest.fixture
+def split():
+    """Logits and labels of 200 images."""
     generator = np.random.default_rng(0)
     labels = generator.integers(10, size=200)
     logits = generator.normal(size=(200, 10))
     logits[np.arange(200), labels] += 1.5
-    arrays = {"validation_logits": logits, "validation_labels": labels, "test_logits": logits, "test_labels": labels}
-    np.savez(tmp_path / "logits.npz", **arrays)
-    (tmp_path / "history.csv").write_text("next_lipschitz\n1.0\n")
-    for name in ("logits.npz", "history.csv"):
-        seal(tmp_path / name)
-    calibration.calibrate(tmp_path)
-    theirs = files.read_json(tmp_path / "calibration.json")["netcal_temperature"]
+    return logits, labels
+
+
+def test_what_is_measured(split):
+    """T* on one split, all else on the other."""
+    logits, labels = split
+    found = calibrate(logits, labels, 3 * logits, labels, lipschitz=2.0)
+    ours = fit_temperature(*map(torch.from_numpy, split))
+    assert found.temperature == ours
+    assert not found.bounded
+    assert found.netcal_temperature == pytest.approx(ours, rel=0.01)
+    assert found.ece == netcal_ece(3 * logits, labels)
+    assert found.ece_scaled == netcal_ece(3 * logits, labels, ours)
+    assert found.nll == nll(torch.from_numpy(3 * logits), torch.from_numpy(labels))
+    assert found.nll_scaled == nll(torch.from_numpy(3 * logits), torch.from_numpy(labels), ours)
+    assert list(found.summary()) == [
+        "temperature", "bounded", "netcal_temperature", "ece", "ece_scaled", "nll", "nll_scaled"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lipschitz", "numerator"), [(2.0, 2.0), (math.inf, 1.0)])
+def test_the_sweep_is_over_l_or_over_one_over_t(split, lipschitz, numerator):
+    sweep = calibrate(*split, *split, lipschitz).sweep
+    assert [row["temperature"] for row in sweep] == (numerator / calibration.SWEEP).tolist()
+    assert sweep[100]["ece"] == netcal_ece(*split, sweep[100]["temperature"])
+    assert all(tuple(row) == calibration.SWEEP_COLUMNS for row in sweep)
+
+
+def test_rows_of_the_reliability_diagram(split):
+    found = calibrate(*split, *split, lipschitz=1.0)
+    assert [(row["scaled"], row["temperature"]) for row in found.reliability] == [(0, 1.0)] * 15 + [(1, found.temperature)] * 15
+    assert all(tuple(row) == calibration.RELIABILITY_COLUMNS for row in found.reliability)
+    assert all((row["confidence"] is None) == (row["images"] == 0) for row in found.reliability)
+    for scaled, ece in ((0, found.ece), (1, found.ece_scaled)):
+        rows = [row for row in found.reliability if row["scaled"] == scaled and row["images"]]
+        assert sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / 200 == pytest.approx(ece)
+
+
+def test_a_temperature_without_a_finite_value_is_bounded():
+    labels = np.arange(10)
+    found = calibrate(np.eye(10), labels, np.eye(10), labels, lipschitz=1.0)
+    assert (found.temperature, found.bounded, found.netcal_temperature) == (1e-3, True, None)
+
+
+def test_disagreement_with_netcal_is_an_error(split, monkeypatch):
+    theirs = calibrate(*split, *split, lipschitz=1.0).netcal_temperature
     monkeypatch.setattr(calibration, "netcal_temperature", lambda *_, **__: 1.02 * theirs)
-    with pytest.raises(LipscaleError, match=r"netcal's temperature is .* and ours .*; allowed: a difference of 1 %"):
-        calibration.calibrate(tmp_path)
+    with pytest.raises(LipscaleError, match=r"run toy: netcal's temperature is .* and ours .*; allowed: a difference of 1 %"):
+        calibrate(*split, *split, lipschitz=1.0, name="toy")
+
+
+def test_labels_beyond_the_logits_are_refused(split):
+    logits, labels = split
+    with pytest.raises(LipscaleError, match="the images have label 10; allowed: 0 to 9"):
+        calibrate(logits, labels, logits, labels + 1, lipschitz=1.0)
 
 
 def test_accuracy():
