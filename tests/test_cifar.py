@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from lipscale.data.sources import _old as sources
 from lipscale.data.dataset import SPLITS, Dataset
 from lipscale.data.prepare import prepare
+from lipscale.data.sources import _old as sources
 from lipscale.errors import LipscaleError
 
 

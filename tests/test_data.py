@@ -13,9 +13,9 @@ from PIL import Image
 
 from conftest import lipscale
 from lipscale.data import images
-from lipscale.data.sources import _old as sources
 from lipscale.data.dataset import SPLITS, Dataset
 from lipscale.data.prepare import prepare, take
+from lipscale.data.sources import _old as sources
 from lipscale.data.sources._old import Split
 from lipscale.errors import LipscaleError
 from lipscale.store import files

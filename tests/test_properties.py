@@ -16,31 +16,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from conftest import ROOT, TINY, tried
-from lipscale import cli as command_line
+from conftest import TINY, tried
 from lipscale import config as configs
 from lipscale.certification import export
 from lipscale.certification.certificate import certificate
-from lipscale.data import images, sources
+from lipscale.data import images
 from lipscale.data.dataset import SPLITS, Dataset
+from lipscale.data.sources import _old as sources
 from lipscale.errors import LipscaleError
-from lipscale.method.feedback import LipschitzFeedback
 from lipscale.networks.network import build_network
-from lipscale.store import files
 from lipscale.store.checksums import seal
 from test_data import FORMS, picture, tree, write_folder
 
 CACHE = tempfile.TemporaryDirectory()  # instead of a folder .hypothesis that would be left behind
 set_hypothesis_home_dir(CACHE.name)
 
-SHIPPED = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "config").glob("*.yaml")) if path.name != "schema.yaml"]
 CONVNET = {**TINY, "network": {"architecture": "convnet", "channels": [4], "depth": 1, "patch": 1, "widths": [8]}}
-VALID = [*SHIPPED, TINY, CONVNET]
 LIMIT = 2**16 / images.GIB  # of an archive, unpacked: 64 KiB
 
 
@@ -174,173 +169,6 @@ def broken(draw, data: bytes) -> bytes:
             case "repeat":
                 data[at:at] = data[at : at + 512]
     return bytes(data)
-
-
-# --- configs ---
-
-
-def check_config(config: object, kind: str) -> None:
-    with refused(kind) as said:
-        checked = configs.check(config)
-    if said:
-        assert said[0].startswith("config: ")
-        return
-    json.dumps(checked, allow_nan=False)
-    assert repr(configs.check(checked)) == repr(checked)
-    runs = list(configs.runs(checked))
-    assert len({run["run"] for run in runs}) == len(runs) > 0
-    for run in (runs[0], runs[-1]):
-        assert repr(configs.check_settings(run)) == repr(run)
-        assert json.loads(json.dumps(run)) == yaml.safe_load(yaml.safe_dump(run)) == run
-    check_network(runs[0], checked["dataset"].get("image_size") or configs.IMAGE_SIDE[checked["dataset"]["name"]])
-
-
-def check_network(run: dict, side: int) -> None:
-    """A network that was let through can be built and fits its images; sizes are checked without allocating them."""
-    LipschitzFeedback(**{key: run["feedback"][key] for key in ("largest_step", "lowest_lipschitz", "highest_lipschitz")})
-    if run["network"]["architecture"] == "mlp" or 4 * len(run["network"]["channels"]) * run["network"]["depth"] < 100:
-        with torch.device("meta"):
-            network = build_network(run["network"], (3, side, side), 10, [0.5] * 3, None)
-            assert network(torch.empty(2, 3, side, side)).shape == (2, 10)
-
-
-@examples(1500)
-@given(ANYTHING)
-def test_any_value_is_no_config(value):
-    check_config(value, "configs")
-
-
-@examples(3000)
-@given(mutated(VALID))
-def test_mutated_config(config):
-    check_config(config, "configs")
-
-
-def deep(levels: int) -> list:
-    value = []
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-def endless() -> dict:
-    value = {}
-    value["runs"] = value
-    return value
-
-
-def doubled(times: int) -> list:
-    """Small in memory, and huge when it is walked through: what YAML's aliases can make."""
-    value = [1]
-    for _ in range(times):
-        value = [value, value]
-    return value
-
-
-HOSTILE = {  # of which no example can be printed, so that Hypothesis cannot be given them
-    "a long number": 10**5000,
-    "a long negative number": -(10**5000),
-    "a long number as a key": {10**5000: 1},
-    "deep": deep(100_000),
-    "deep as it just may be": deep(15),
-    "endless": endless(),
-    "doubled": doubled(60),
-    "many": list(range(20_000)),
-}
-
-
-@pytest.mark.parametrize("value", HOSTILE)
-@pytest.mark.parametrize("check", [configs.check, configs.check_settings, configs.check_dataset])
-def test_hostile_value_anywhere(check, value):
-    whole = configs.check(CONVNET)
-    whole = {configs.check_settings: next(configs.runs(whole)), configs.check_dataset: whole["dataset"]}.get(check, whole)
-    for *way, key in places(whole):
-        config = copy.deepcopy(whole)
-        get(config, way)[key] = HOSTILE[value]
-        with refused("configs") as said:
-            check(config)
-        assert said
-
-
-RUNS = [run for config in VALID for run in list(configs.runs(configs.check(config)))[::7]]
-
-
-@examples(1500)
-@given(mutated(RUNS) | ANYTHING)
-def test_mutated_settings_of_a_run(run):
-    with refused("settings of runs") as said:
-        checked = configs.check_settings(run)
-        configs.check_image_side(checked["network"], 32)
-    if said:
-        return
-    assert repr(configs.check_settings(checked)) == repr(checked)
-    assert Path("runs", checked["run"]).resolve().parent == Path("runs").resolve()
-    assert len(checked["run"]) < 200
-    assert configs.digest(checked)
-    torch.manual_seed(checked["seed"])
-    torch.set_num_threads(1)
-    check_network(checked, 32)
-
-
-@examples(500)
-@given(mutated([configs.check(config)["dataset"] for config in VALID]) | ANYTHING)
-def test_mutated_settings_of_data(section):
-    with refused("settings of data") as said:
-        checked = configs.check_dataset(section)
-    if not said:
-        assert checked["split_seed"] >= 0
-        assert (checked["name"] == "imagefolder") == ("image_size" in checked)
-
-
-@examples(150)
-@given(run=mutated(RUNS))
-def test_train_by_hand(digits, run, monkeypatch, tmp_path, capsys):
-    """`python -m lipscale train`, but for the training itself."""
-    ready = []
-    monkeypatch.setattr("lipscale.training.loop.train", lambda run, dataset, folder: ready.append(folder))
-    path = tmp_path / "settings.yaml"
-    try:
-        text = yaml.safe_dump(run)
-        path.write_text(text)
-    except (ValueError, RecursionError):  # what cannot be written as YAML
-        assume(False)
-    tried["settings of runs"] += 1
-    code = command_line.main(["train", "--settings", str(path), "--data", str(digits), "--runs", str(tmp_path / "runs")])
-    said = capsys.readouterr().err
-    tried["settings of runs refused"] += code
-    assert (code, said.count("\n")) in ((0, 0), (1, 1))
-    assert said.startswith("lipscale: ") or not said
-    assert all(folder.parent == tmp_path / "runs" for folder in ready)
-
-
-SYNTAX = [
-    "&a [*a]", "&a {b: *a}", "2000-13-01", "!!int x", "!!float x", "!!bool x", "!!timestamp x", "!!binary x", "!!set {a}",
-    "!!omap [a: 1]", "!!python/object/apply:os.system [true]", "!!python/name:os.system", "0x" + "f" * 6000, "1" * 6000,
-    "1:99:99", "? [a]\n: b", "? {a: b}\n: c", "<<: 3", "<<: [1]", "[" * 3000, "{a: " * 3000, "- " * 3000, '"\\ud800"',
-    '"\\U00110000"', "---\n---\n", "%YAML 9.9\n---", "*x", "\t", "\ufeff", "!", "=", "~: ~",
-]  # fmt: skip
-TEXT_OF_CONFIGS = [path.read_bytes() for path in sorted((ROOT / "config").glob("*.yaml"))]
-
-
-@examples(800)
-@given(
-    st.one_of(
-        st.binary(max_size=60),
-        st.lists(st.sampled_from(SYNTAX) | TEXTS, max_size=4).map(
-            lambda parts: "\n".join(parts).encode(errors="surrogatepass")
-        ),
-        st.sampled_from(SYNTAX).map(lambda text: f"experiment: {text}".encode()),
-        st.sampled_from(TEXT_OF_CONFIGS[:2]).flatmap(broken),
-    )
-)
-def test_any_bytes_as_yaml(tmp_path, data):
-    path = tmp_path / "settings.yaml"
-    path.write_bytes(data)
-    with refused("YAML files"):
-        value = files.read_yaml(str(path))
-        configs.check_settings(value)
-    with refused("YAML files"):
-        configs.check(files.read_yaml(str(path)))
 
 
 # --- archives and folders of images ---
