@@ -30,7 +30,7 @@ from lipscale.progress import bar, describe
 from lipscale.store import files, provenance
 from lipscale.store.checksums import checked, seal
 from lipscale.store.run_folder import PARTIAL, check_data, read_logits, read_radii
-from lipscale.training.devices import select_device
+from lipscale.training.loop import select_device
 
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version
 FEWEST_CLASSES = 4  # of the targeted DLR loss in apgd-t; with fewer it is left out

@@ -28,7 +28,7 @@ from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
 from lipscale.progress import bar, describe
 from lipscale.store import files, provenance
-from lipscale.training.devices import select_device
+from lipscale.training.loop import select_device
 
 SHARE = 0.999  # of the radius
 PGD_STEPS, PGD_RESTARTS = 500, 2

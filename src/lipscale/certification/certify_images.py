@@ -14,7 +14,7 @@ from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
 from lipscale.store import files
-from lipscale.training.devices import select_device
+from lipscale.training.loop import select_device
 
 
 def certify_images(model: Path, images: Path, output: Path | None, epsilons: Sequence[int], device: str) -> None:

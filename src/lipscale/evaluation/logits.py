@@ -11,8 +11,7 @@ from lipscale.data.dataset import Dataset
 from lipscale.store import files
 from lipscale.store.checksums import checked, seal
 from lipscale.store.run_folder import check_data
-from lipscale.training.batches import EVALUATION_BATCH
-from lipscale.training.devices import select_device
+from lipscale.training.loop import EVALUATION_BATCH, select_device
 
 
 def exact_logits(network: PlainNetwork, images: torch.Tensor, device: torch.device) -> torch.Tensor:
