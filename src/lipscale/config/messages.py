@@ -19,6 +19,10 @@ ALLOWED = {  # by the type of pydantic's error; the fields are its context
     "too_long": "a list of at most {max_length}",
     "list_type": "a list",
     "string_type": "text",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "less_than": "a number less than {lt}",
     "string_unicode": "text that UTF-8 can hold",
 }
 NOT_A_SECTION = ("model_type", "model_attributes_type", "dict_type")
