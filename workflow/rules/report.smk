@@ -91,7 +91,7 @@ for figure, constants in FIGURES.items():
 # One job for all runs, packed or not: it reads tables that all runs share, and starting Python takes longer than a picture.
 rule summarise:
     input:
-        tables=[f"{RESULTS}/tables/{table}.csv" for table in ("runs", "history", "reliability")],
+        tables=[f"{RESULTS}/tables/{table}.csv" for table in ("runs", "history", "feedback", "reliability")],
         code=[str(CODE / "report" / name) for name in ("summaries.py", "style.py")],
     output:
         [summary(settings) for settings in RUNS],

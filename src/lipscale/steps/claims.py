@@ -5,7 +5,7 @@ import argparse
 from lipscale.steps.common import add_experiment
 from lipscale.store import locks
 from lipscale.store.run_folder import ExperimentFolder
-from lipscale.tables.claims import decide_claims
+from lipscale.tables.claims import write_claims
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,4 +15,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     tables = ExperimentFolder(options.experiment).tables
     with locks.writing("claims", [tables]):
-        decide_claims(tables)
+        write_claims(tables)

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from lipscale.store.run_folder import ExperimentFolder
 from lipscale.tables.comparison import compare
 
 
@@ -14,4 +13,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    compare([ExperimentFolder(path) for path in options.experiments], options.epsilons, options.folder)
+    compare(options.experiments, options.epsilons, options.folder)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lipscale.report.publish import publish
 from lipscale.steps.common import add_experiment
-from lipscale.store.run_folder import ExperimentFolder
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,4 +18,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    publish(ExperimentFolder(options.experiment), options.folder, options.origin)
+    publish(options.experiment, options.folder, options.origin)

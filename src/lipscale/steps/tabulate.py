@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     experiment = ExperimentFolder(options.experiment)
     with locks.writing("tabulate", [*(run.path for run in experiment.runs), experiment.tables]):
-        tabulate(experiment)
+        tabulate(experiment.path)
         # Snakemake removes the outputs of a job that failed, or that outlived a killed Snakemake, and reruns it. So an attack
         # leaves what restores its outputs until the next step has read them.
         for run in experiment.runs:

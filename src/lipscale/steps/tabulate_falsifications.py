@@ -2,7 +2,6 @@
 
 import argparse
 
-from lipscale.method.methods import METHODS
 from lipscale.steps.common import add_experiment
 from lipscale.store import locks
 from lipscale.store.run_folder import ExperimentFolder
@@ -16,4 +15,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     experiment = ExperimentFolder(options.experiment)
     with locks.writing("tabulate-falsifications", [experiment.tables]):
-        tabulate_falsifications([run for run in experiment.runs if METHODS[run.settings.method].constrained], experiment.tables)
+        tabulate_falsifications(experiment.path)
