@@ -79,7 +79,7 @@ def _refusal(errors: list[dict], model: type[BaseModel]) -> LipscaleError:
     *section, name = error["loc"] or [""]
     if kind in ("extra_forbidden", "invalid_key"):
         path, owner, tag = _located(model, section)
-        return unknown(name, joined(path) + tag, owner.model_fields)
+        return unknown(name, joined(path) + tag, owner.model_fields if owner else ())
     path, owner, _ = _located(model, error["loc"])
     key = joined(path) or "the config"
     if kind == "missing":
@@ -125,6 +125,7 @@ def _located(model: type[BaseModel], location: Iterable[object]) -> tuple[list, 
         owner, tag, kind = None, "", field.annotation if field else None
         if field and field.discriminator:
             union = (field.discriminator, get_args(kind))
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            owner = kind
+        else:  # a section, or a section or nothing
+            kinds = (kind, *get_args(kind))
+            owner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
     return path, owner, tag
