@@ -130,7 +130,7 @@ def test_errors_that_are_not_amplified(monkeypatch):
 
 
 def test_an_l_that_is_not_updated_after_the_last_epoch(monkeypatch, settings, digits, tmp_path):
-    """Also found while the workflow runs: tests/test_seals.py, the model that does not have the last L of its history."""
+    """Also found while the workflow runs: tests/workflow/test_checksums.py, the model that does not have the last L of its history."""
     right = export.export
 
     def with_the_l_before(network, image_shape):
