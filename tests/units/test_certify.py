@@ -1,0 +1,116 @@
+"""Certified radii in one call, and the public names of lipscale."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lipscale
+from lipscale.certification.certificate import certificate, certified_radii
+from lipscale.errors import LipscaleError
+
+SHAPE = (2, 4, 4)
+
+
+@pytest.fixture
+def plain() -> lipscale.PlainNetwork:
+    torch.manual_seed(0)
+    network = nn.Sequential(lipscale.Centre(2), nn.Flatten(), nn.Linear(32, 16), lipscale.GroupSort2(), nn.Linear(16, 5))
+    return lipscale.export(network, SHAPE)
+
+
+def pictures(count: int = 50) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+
+
+def test_certification(plain):
+    images = pictures()
+    labels = np.arange(50) % 5
+    found = lipscale.certify(plain, images, labels)
+    logits = plain.double()(torch.from_numpy(images).double() / 255).numpy()
+    assert np.array_equal(found.logits, logits)
+    assert found.logits.dtype == np.float64
+    margins, radii, pair_radii = certified_radii(logits, labels, certificate(plain))
+    assert np.array_equal(found.radii, radii)
+    assert np.array_equal(found.pair_radii, pair_radii)
+    assert np.array_equal(found.margins, margins)
+    assert (found.lipschitz, found.lipschitz_certified) == (plain.lipschitz, plain.lipschitz)
+    assert found.accuracy() == (found.predictions == labels).mean() > 0
+    assert found.accuracy(9) == (radii >= 9 / 255).mean()
+    assert found.accuracy(9, pairs=True) == (pair_radii >= 9 / 255).mean()
+    assert 0 < found.accuracy(9) <= found.accuracy(9, pairs=True) < 1
+
+
+def test_the_network_stays_as_it_is(plain):
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    lipscale.certify(plain, pictures())
+    assert all(
+        tensor.dtype == torch.float32 and torch.equal(tensor, before[name]) for name, tensor in plain.state_dict().items()
+    )
+
+
+def test_without_labels_predictions_are_certified(plain):
+    found = lipscale.certify(plain, pictures())
+    assert np.array_equal(found.labels, found.predictions)
+    assert found.accuracy() == 1
+
+
+@pytest.mark.parametrize(
+    "convert", [torch.from_numpy, lambda images: images / 255, lambda images: torch.from_numpy(images) / 255]
+)
+def test_images_may_be_tensors_and_floating(plain, convert):
+    expected, found = lipscale.certify(plain, pictures()), lipscale.certify(plain, convert(pictures()))
+    assert found.radii == pytest.approx(expected.radii, rel=1e-4)
+
+
+def test_nothing_is_certified_without_constraint(plain):
+    plain.lipschitz = math.inf
+    found = lipscale.certify(plain, pictures())
+    assert found.lipschitz == math.inf
+    assert (found.radii == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 3, 4, 4), np.uint8), None, r"shape \(3, 4, 4\); allowed: \(2, 4, 4\), as the network's have"),
+        (np.zeros(SHAPE, np.uint8), None, r"allowed: \(images, channels, height, width\)"),
+        (np.full((2, *SHAPE), 1.5), None, r"pixels outside \[0, 1\]"),
+        (np.full((2, *SHAPE), np.nan), None, r"pixels outside \[0, 1\]"),
+        (np.zeros((2, *SHAPE), np.int64), None, "int64; allowed"),
+        (np.zeros((0, *SHAPE), np.uint8), None, "allowed: "),
+        (np.zeros((2, *SHAPE), np.uint8), [0], "a class number for each image"),
+        (np.zeros((2, *SHAPE), np.uint8), [0.0, 1.0], "a class number for each image"),
+        (np.zeros((2, *SHAPE), np.uint8), [0, 5], "label 5; allowed: 0 to 4"),
+        (np.zeros((2, *SHAPE), np.uint8), [-1, 0], "label -1; allowed: 0 to 4"),
+    ],
+)
+def test_images_that_cannot_be_certified_are_refused(plain, images, labels, message):
+    with pytest.raises(LipscaleError, match=message):
+        lipscale.certify(plain, images, labels)
+
+
+def test_a_network_that_was_not_exported_is_refused():
+    with pytest.raises(LipscaleError, match=r"the network is Sequential; allowed: what lipscale\.export or load returns"):
+        lipscale.certify(nn.Sequential(nn.Flatten()), pictures())
+
+
+def test_importing_lipscale_loads_neither_torch_nor_numpy():
+    code = "import sys, lipscale; dir(lipscale); sys.exit(bool({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", lipscale.__all__)
+def test_public_names_exist_and_are_documented(name):
+    value = getattr(lipscale, name)
+    assert name in dir(lipscale)
+    assert name == "__version__" or value.__doc__
+
+
+def test_other_names_do_not_exist():
+    with pytest.raises(AttributeError, match="module 'lipscale' has no attribute 'unknown'"):
+        _ = lipscale.unknown
