@@ -11,6 +11,7 @@ from lipscale.attacks.at_own_radius import Batch, attacks, within
 from lipscale.attacks.autoattack import STAGES, Calibrated, attack_batch, broken, stages_for
 from lipscale.attacks.certified_images import find_certified
 from lipscale.attacks.falsification import SHARE, falsify
+from lipscale.certification.certificate import certificate
 from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.evaluation.logits import exact_logits
 from lipscale.progress import bar
@@ -28,7 +29,7 @@ def linear(classes: int) -> PlainNetwork:
     network = PlainNetwork(specification, 1.0, synthetic.SHAPE)
     torch.nn.init.normal_(network[1].weight, std=0.05, generator=torch.Generator().manual_seed(0))
     torch.nn.init.zeros_(network[1].bias)
-    network.lipschitz = network.bounds().slope
+    network.lipschitz = certificate(network).lipschitz_certified
     return network
 
 

@@ -136,10 +136,13 @@ def test_a_task_says_what_verdicts_depend_on():
     assert all(task(changed, 6, 0.5) != task(OPTIONS, 6, 0.5) for changed in changes)
 
 
-def test_more_classes_than_logits_are_refused(case):
+def test_a_split_that_does_not_fit_the_network_is_refused(case):
     network, split, *others = case
     wrong = SimpleNamespace(images=split.images, labels=split.labels + 1)
     with pytest.raises(LipscaleError, match="the images have label 6; allowed: 0 to 5"):
+        evaluate_robustness(network, wrong, *others, 0.1, OPTIONS)
+    wrong = SimpleNamespace(images=split.images.reshape(-1, 1, 4, 16), labels=split.labels)
+    with pytest.raises(LipscaleError, match=r"the images have shape \(1, 4, 16\); allowed: \(1, 8, 8\)"):
         evaluate_robustness(network, wrong, *others, 0.1, OPTIONS)
 
 

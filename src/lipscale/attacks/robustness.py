@@ -11,7 +11,7 @@ import torch
 
 from lipscale.attacks.autoattack import Calibrated, attack_batch, broken, single_pixels, stages_for, without_tf32
 from lipscale.attacks.selection import choose, select
-from lipscale.evaluation.logits import check_labels
+from lipscale.evaluation.logits import check_labels, check_shape
 from lipscale.progress import bar
 from lipscale.units import distance
 
@@ -116,13 +116,14 @@ def evaluate_robustness(
         radii, pair_radii: (images,) of the split, from `certified_radii`.
         temperature: T*, see `Calibrated`.
         state: what `save` got last in an attack with the same network, split and `task`.
-        save: called with the state after each batch; it must not keep a reference.
+        save: called with the state after each batch; the state changes afterwards, so write or copy it.
         name: of the network, for the progress bar.
 
     Raises:
         LipscaleError: labels that the network has no logits for, or images of another shape than it was made for.
     """
     start, classes = time.perf_counter(), logits.shape[1]
+    check_shape(split.images, network)
     check_labels(split.labels, logits)
     verdicts = {epsilon: list(survived) for epsilon, survived in (state or {}).items()}
     chosen = choose(np.arange(len(split.labels)), options.images, options.seed)

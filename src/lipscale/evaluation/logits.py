@@ -24,14 +24,19 @@ def exact_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.de
     Raises:
         LipscaleError: the images do not have the shape that the network was made for.
     """
-    if tuple(images.shape[1:]) != network.image_shape:
-        raise LipscaleError(
-            f"the images have shape {tuple(images.shape[1:])}; allowed: {network.image_shape}, the image_shape of the network"
-        )
+    check_shape(images, network)
     # cuDNN may choose a fast transform, whose errors are not those of inner products
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
         parts = [network(exact_pixels(batch.to(device))).cpu() for batch in images.split(EVALUATION_BATCH)]
     return torch.cat(parts)
+
+
+def check_shape(images: torch.Tensor | np.ndarray, network: "PlainNetwork") -> None:
+    """Raises LipscaleError where images (images, channels, height, width) are not of the network's image_shape."""
+    if tuple(images.shape[1:]) != network.image_shape:
+        raise LipscaleError(
+            f"the images have shape {tuple(images.shape[1:])}; allowed: {network.image_shape}, the image_shape of the network"
+        )
 
 
 def check_labels(labels: np.ndarray, logits: np.ndarray) -> None:
