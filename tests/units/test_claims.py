@@ -6,6 +6,7 @@ import pytest
 
 from lipscale.tables import claims
 from lipscale.tables.claims import FAILS, HOLDS, UNDECIDED
+from lipscale.tables.reader import Tables
 
 CLAIM = claims.Claim("0", "statement", "measure", 1.0, lambda tables: None)
 
@@ -29,7 +30,7 @@ def test_verdict(rows, decision):
 
 
 @pytest.fixture
-def tables() -> claims.Tables:
+def tables() -> Tables:
     """Two seeds, fixed L 1, 10 and 100, LiST from 0.1 and 1000, with numbers that are easy to check."""
     runs, history, sweep = [], [], []
     for seed in (0, 1):
@@ -42,7 +43,7 @@ def tables() -> claims.Tables:
         ):
             key = {"run": f"{method}-{start:g}-seed{seed}", "method": method, "initial_lipschitz": start, "seed": seed}
             seconds = 1.0 if method == "fixed" else 1.5
-            accuracy = {"evaluated_clean_accuracy": clean, "robust_36": robust}
+            accuracy = {"evaluated_clean_accuracy": clean, "robust_72": 0.0, "robust_36": robust}
             runs.append(key | accuracy | {"lipschitz": end, "ece": ece, "ece_scaled": 0.015, "train_seconds": seconds})
             for epoch in range(1, 11):
                 after = end * 2 if epoch == 5 else end
@@ -50,13 +51,14 @@ def tables() -> claims.Tables:
             for ratio in np.geomspace(0.1, 1000, 41):
                 ece = abs(np.log10(ratio / 10)) / 10 + 0.02
                 sweep.append(key | {"lipschitz": end, "temperature": end / ratio, "ece": ece})
-    return claims.Tables(*map(pd.DataFrame, (runs, history, sweep)), epsilon=36, posthoc_lipschitz=100.0)
+    frames = {"runs": pd.DataFrame(runs), "history": pd.DataFrame(history), "sweep": pd.DataFrame(sweep)}
+    return Tables.in_memory(frames, {"figures": {"posthoc_lipschitz": 100.0}})
 
 
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        ("1a", [0.0] * 2),  # both valleys have their floor at L' = 10
+        ("1a", [0.0] * 2),  # both curves have their minimum at L' = 10
         ("1b", [0.18] * 2),  # at L = 1: 0.30 trained, 0.12 post-hoc
         ("2", [0.01] * 4),
         ("3", [2.0] * 2),

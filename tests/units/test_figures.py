@@ -1,4 +1,4 @@
-"""Figures from tables alone: without torch, the same every time, and with the right numbers in them."""
+"""Figures from tables alone: without torch, the same every time, with the right numbers in them, and readable."""
 
 import subprocess
 import sys
@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from PIL import Image
 
-from conftest import lipscale
+from lipscale import discovery
+from lipscale.errors import LipscaleError
+from lipscale.report import draw, labels, style, summaries
 from lipscale.report.figures import certified, figure1, figure2, figure3, reliability
-from lipscale.store.checksums import seal
+from lipscale.store.checksums import record
+from lipscale.tables.reader import Tables
 
 WIDTHS = {"figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "reliability": 3.35, "certified": 6.9}  # inches, one column or two
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory) -> Path:
+def folder(tmp_path_factory) -> Path:
     """Tables of an imaginary experiment: three seeds, fixed L 1 and 10, L0 0.1 and 100."""
     folder = tmp_path_factory.mktemp("tables")
     generator = np.random.default_rng(0)
@@ -55,36 +59,81 @@ def tables(tmp_path_factory) -> Path:
     }  # fmt: skip
     for name, rows in parts.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
-        seal(folder / f"{name}.csv")
+        record(folder / f"{name}.csv")
+    (folder / "config.yaml").write_text("figures: {posthoc_lipschitz: 10}")
+    record(folder / "config.yaml")
     return folder
 
 
+@pytest.fixture
+def tables(folder) -> Tables:
+    return Tables(folder)
+
+
+def test_every_figure_has_a_title_its_tables_and_a_caption():
+    assert set(draw.names()) >= set(WIDTHS)
+    for name in draw.names():
+        path = discovery.path(draw.FIGURES, name)
+        constants = discovery.constants(path)
+        assert isinstance(constants["TITLE"], str)
+        assert set(constants["TABLES"]) <= {"runs", "history", "feedback", "sweep", "reliability", "certified", "robustness"}
+        assert path.with_suffix(".rst").read_text().startswith("**")
+
+
 @pytest.mark.parametrize("figure", WIDTHS)
-def test_figure_is_drawn_without_torch_and_again_the_same(figure, tables, tmp_path):
+def test_figure_is_drawn_without_torch_and_again_the_same(figure, folder, tmp_path):
     code = (
         "import sys\n"
-        "from lipscale.cli import main\n"
-        "code = main(['draw', *sys.argv[1:]])\n"
+        "from pathlib import Path\n"
+        "from lipscale.report.draw import draw\n"
+        "draw(sys.argv[1], *map(Path, sys.argv[2:]))\n"
         "assert 'torch' not in sys.modules\n"
-        "sys.exit(code)"
     )
-    for folder in ("first", "second"):
-        options = ["--tables", tables, "--folder", tmp_path / folder, "--posthoc-lipschitz", "10"]
-        subprocess.run([sys.executable, "-c", code, figure, *map(str, options)], check=True)
-    for suffix in ("pdf", "png", "csv"):
+    for name in ("first", "second"):
+        subprocess.run([sys.executable, "-c", code, figure, folder, tmp_path / name / figure], check=True)
+    for suffix in draw.SUFFIXES:
         first = (tmp_path / "first" / f"{figure}.{suffix}").read_bytes()
         assert first == (tmp_path / "second" / f"{figure}.{suffix}").read_bytes()
     image = Image.open(tmp_path / "first" / f"{figure}.png")
     assert image.width == pytest.approx(WIDTHS[figure] * 300, abs=2)  # 300 dots per inch
 
 
-def test_figure1_numbers(tables, tmp_path):
-    figure1.draw(tables, tmp_path / "figure1", posthoc_lipschitz=10.0)
-    numbers = pd.read_csv(tmp_path / "figure1.csv")
-    runs = pd.read_csv(tables / "runs.csv")
+TOY = """
+from matplotlib import pyplot as plt
+
+TITLE = "toy"
+TABLES = ("runs",)
+
+
+def draw(tables):
+    figure, axes = plt.subplots()
+    axes.plot(tables.runs["ece"])
+    return figure, tables.runs[["run", "ece"]]
+"""
+
+
+def test_figure_outside_the_package_is_found_and_drawn(folder, tables, tmp_path, monkeypatch):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "toy_outside.py").write_text(TOY)
+    monkeypatch.setenv(discovery.VARIABLE, str(tmp_path))
+    monkeypatch.setattr(sys.modules[draw.FIGURES], "__path__", list(sys.modules[draw.FIGURES].__path__))
+    assert "toy_outside" in draw.names()
+    draw.draw("toy_outside", folder, tmp_path / "out" / "toy_outside")
+    numbers = pd.read_csv(tmp_path / "out" / "toy_outside.csv")
+    assert numbers["ece"].tolist() == tables.runs["ece"].tolist()
+    assert Image.open(tmp_path / "out" / "toy_outside.png").width > 300
+
+
+def test_figure_that_does_not_exist_is_named(folder, tmp_path):
+    with pytest.raises(LipscaleError, match=r"there is no 'figure9'; allowed: certified, figure1, figure2"):
+        draw.draw("figure9", folder, tmp_path / "figure9")
+
+
+def test_figure1_numbers(tables):
+    _, numbers = figure1.draw(tables)
     trained = numbers[numbers["curve"] == "trained"].set_index("lipschitz")
     for lipschitz in (1.0, 10.0):
-        seeds = runs[(runs["method"] == "fixed") & (runs["lipschitz"] == lipschitz)]["ece"]
+        seeds = tables.runs[(tables.runs["method"] == "fixed") & (tables.runs["lipschitz"] == lipschitz)]["ece"]
         assert trained.loc[lipschitz, "mean"] == pytest.approx(seeds.mean())
         assert trained.loc[lipschitz, ["low", "high"]].tolist() == pytest.approx([seeds.min(), seeds.max()])
     posthoc = numbers[numbers["curve"] == "post-hoc"]
@@ -92,21 +141,18 @@ def test_figure1_numbers(tables, tmp_path):
     assert posthoc["mean"].to_numpy() == pytest.approx(np.log(10 / posthoc["lipschitz"]).abs().to_numpy() / 10, abs=1e-9)
 
 
-def test_figure1_refuses_a_sweep_that_is_too_short(tables, tmp_path):
-    for name in ("runs", "sweep"):
-        table = pd.read_csv(tables / f"{name}.csv")
-        (table[table["temperature"] < 2] if name == "sweep" else table).to_csv(tmp_path / f"{name}.csv", index=False)
-        seal(tmp_path / f"{name}.csv")
-    result = lipscale(
-        "draw", "figure1", "--tables", tmp_path, "--folder", tmp_path, "--posthoc-lipschitz", 10, check=False
-    )  # fmt: skip
-    assert result.returncode == 1
-    assert "sweep" in result.stderr
+def test_figure1_refuses_a_sweep_that_is_too_short_or_of_no_run(tables):
+    sweep, config = tables["sweep"], tables.config
+    short = Tables.in_memory({"runs": tables.runs, "sweep": sweep[sweep["temperature"] < 2]}, config)
+    with pytest.raises(LipscaleError, match=r"the sweep of fixed-10-seed0 covers L/T = .*; allowed: at least 1 to 10"):
+        figure1.draw(short)
+    with pytest.raises(LipscaleError, match=r"no fixed-L run at figures\.posthoc_lipschitz"):
+        figure1.draw(Tables.in_memory({"runs": tables.runs, "sweep": sweep}, {"figures": {"posthoc_lipschitz": 3}}))
 
 
 def test_figure2_numbers(tables):
-    feedback = pd.read_csv(tables / "feedback.csv")
-    numbers = figure2.over_epochs(feedback[feedback["method"] == "list"])
+    _, numbers = figure2.draw(tables)
+    assert set(numbers["method"]) == {"list"}
     last = numbers[(numbers["quantity"] == "lipschitz") & (numbers["epochs"] == 4) & (numbers["initial_lipschitz"] == 0.1)]
     assert last[["mean", "low", "high"]].iloc[0].tolist() == pytest.approx([(12 * 13 * 14) ** (1 / 3), 12, 14])
     first = numbers[(numbers["quantity"] == "lipschitz") & (numbers["epochs"] == 0)]
@@ -114,10 +160,18 @@ def test_figure2_numbers(tables):
 
 
 def test_figure2_draws_the_step_where_there_is_no_finite_temperature():
-    row = {"run": "list-1-seed0", "initial_lipschitz": 1.0, "epochs": 1, "lipschitz": 1.0, "next_lipschitz": 10.0, "bounded": 1}
+    row = {"run": "list-1-seed0", "method": "list", "initial_lipschitz": 1.0, "epochs": 1}
+    row |= {"lipschitz": 1.0, "next_lipschitz": 10.0, "bounded": 1}
     for temperature in (0.0, np.inf):
         numbers = figure2.over_epochs(pd.DataFrame([row | {"temperature": temperature}]))
         assert numbers[numbers["quantity"] == "temperature"]["mean"].tolist() == pytest.approx([0.1])
+
+
+def test_figure2_shows_the_warm_up(tables):
+    feedback = tables["feedback"].assign(epochs=tables["feedback"]["epochs"] - 1.5)
+    figure, numbers = figure2.draw(Tables.in_memory({"feedback": feedback}))
+    assert numbers["epochs"].min() == -1
+    assert "warm-up" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_figure3_front():
@@ -125,9 +179,40 @@ def test_figure3_front():
     assert figure3.pareto(clean, robust).tolist() == [True, True, False, True, False]
 
 
-def test_reliability_takes_the_images_of_all_seeds_together(tables, tmp_path):
-    reliability.draw(tables, tmp_path / "reliability")
-    numbers = pd.read_csv(tmp_path / "reliability.csv")
+def test_figure3_labels_and_leader_lines_keep_clear_of_each_other():
+    """Twelve points in a heap: no two labels overlap, none covers a marker, and no leader line runs through a label."""
+    style.apply()
+    figure, axes = plt.subplots(figsize=(3.35, 3.2))
+    points = np.random.default_rng(0).normal(50, 4, (12, 2))
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    figure.draw_without_rendering()
+    texts = [axes.text(*point, "0.01", fontsize=6.5) for point in points]
+    labels.place(axes, points, texts, points, radius=2.75, lines=[])
+    boxes = [text.get_window_extent() for text in texts]
+    pixels = axes.transData.transform(points)
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    assert not any(box.contains(*pixel) for box in boxes for pixel in pixels)
+    assert len(axes.lines) > 6
+    for line in axes.lines:
+        ends = axes.transData.transform(line.get_xydata())
+        along = ends[0] + np.linspace(0, 0.99, 50)[:, None] * (ends[1] - ends[0])
+        assert not any(box.contains(*pixel) for box in boxes for pixel in along)
+    plt.close(figure)
+
+
+def test_figure3_labels_settings_that_have_a_start(tables):
+    free = tables.runs[tables.runs["run"] == "fixed-1-seed0"].assign(
+        run="free", method="unconstrained", initial_lipschitz=np.inf, lipschitz=np.inf
+    )
+    figure, numbers = figure3.draw(Tables.in_memory({"runs": pd.concat([tables.runs, free])}))
+    assert numbers["method"].tolist() == ["fixed", "fixed", "list", "list", "unconstrained"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "10", "0.1", "100"]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["LiST from $L_0$", "fixed $L$", "no constraint", "Pareto front of fixed $L$"]
+
+
+def test_reliability_takes_the_images_of_all_seeds_together(tables):
+    _, numbers = reliability.draw(tables)
     assert len(numbers) == 4 * 2 * 2  # settings, before and after, bins
     full, empty = numbers[numbers["low"] == 0.5], numbers[numbers["low"] == 0.0]
     assert (full["images"] == 60).all()
@@ -138,9 +223,9 @@ def test_reliability_takes_the_images_of_all_seeds_together(tables, tmp_path):
     assert empty["accuracy"].isna().all()
 
 
-def test_certified_accuracy_counts_as_0_where_the_rows_of_a_run_have_ended(tables, tmp_path):
-    certified.draw(tables, tmp_path / "certified")
-    numbers = pd.read_csv(tmp_path / "certified.csv")
+def test_certified_accuracy_counts_as_0_where_the_rows_of_a_run_have_ended(tables):
+    figure, numbers = certified.draw(tables)
+    assert [axes.get_title() for axes in figure.axes] == ["fixed $L$", "LiST from $L_0$; grey: fixed $L$"]
     line = numbers[(numbers["method"] == "list") & (numbers["initial_lipschitz"] == 100)]
     assert line["radius"].tolist() == pytest.approx([0, 1 / 255, 2 / 255, 3 / 255])
     assert line["mean"].tolist() == pytest.approx([0.8, 0.8 * 2 / 3, 0.8 / 3, 0])
@@ -149,23 +234,36 @@ def test_certified_accuracy_counts_as_0_where_the_rows_of_a_run_have_ended(table
     assert (numbers["seeds"] == 3).all()
 
 
-def test_every_run_has_a_sheet(tables, tmp_path):
-    lipscale("draw", "sheets", "--tables", tables, "--folder", tmp_path)
-    runs = pd.read_csv(tables / "runs.csv")["run"]
-    pictures = {path.stem: Image.open(path).convert("RGB").tobytes() for path in (tmp_path / "sheets").iterdir()}
-    assert set(pictures) == set(runs)
-    assert len(set(pictures.values())) == len(runs)  # titles, at least, differ
-    lipscale("draw", "sheets", "--tables", tables, "--folder", tmp_path / "again")
-    for path in (tmp_path / "sheets").iterdir():
-        assert path.read_bytes() == (tmp_path / "again" / "sheets" / path.name).read_bytes()
+def test_every_run_has_a_summary(folder, tables, tmp_path):
+    summaries.draw_summaries(folder, tmp_path / "first")
+    pictures = {path.stem: Image.open(path).convert("RGB").tobytes() for path in (tmp_path / "first").iterdir()}
+    assert set(pictures) == set(tables.runs["run"])
+    assert len(set(pictures.values())) == len(tables.runs)  # titles, at least, differ
+    summaries.draw_summaries(folder, tmp_path / "second")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
 
 
-def test_a_run_that_is_named_like_a_path_has_no_sheet(tables, tmp_path):
-    for name in ("runs", "history", "reliability"):
-        table = pd.read_csv(tables / f"{name}.csv")
+def test_summary_shows_the_last_update_and_leaves_the_warm_up_out():
+    feedback = pd.DataFrame(
+        {
+            "epochs": [-0.5, 1, 2],
+            "lipschitz": [1.0, 4.0, 6.0],
+            "temperature": [0.25, 2 / 3, 0.75],
+            "next_lipschitz": [4.0, 6.0, 8.0],
+        }
+    )
+    shown = summaries.updates(feedback)
+    assert shown["epochs"].tolist() == [0, 1, 2]
+    assert shown["lipschitz"].tolist() == [4, 6, 8]
+    assert shown["temperature"].iloc[1:].tolist() == [2 / 3, 0.75]
+
+
+def test_a_run_that_is_named_like_a_path_has_no_summary(folder, tmp_path):
+    for name in summaries.TABLES:
+        table = pd.read_csv(folder / f"{name}.csv")
         table.assign(run=table["run"].replace("list-0.1-seed0", "../../outside")).to_csv(tmp_path / f"{name}.csv", index=False)
-        seal(tmp_path / f"{name}.csv")
-    said = lipscale("draw", "sheets", "--tables", tmp_path, "--folder", tmp_path / "a" / "b", check=False)
-    assert said.returncode == 1
-    assert "has a run '../../outside'; allowed: the name of a folder" in said.stderr
+        record(tmp_path / f"{name}.csv")
+    with pytest.raises(LipscaleError, match=r"has a run '\.\./\.\./outside'; allowed: the name of a folder"):
+        summaries.draw_summaries(tmp_path, tmp_path / "a" / "b")
     assert not list(tmp_path.rglob("outside*"))

@@ -71,7 +71,7 @@ def place(
     chosen = _choose([_cost(places, markers, radius, lines, inside) for places in candidates], candidates)
     to_data = axes.transData.inverted().transform
     for text, places, index in zip(texts, candidates, chosen, strict=True):
-        text.set(ha="center", va="center_baseline")
+        text.set(ha="center", va="center")
         text.set_position(to_data((places.low[index] + places.high[index]) / 2 / scale))
         gap = np.linalg.norm(places.near[index] - places.point) - radius
         if gap > SHORT or _rivals(places, markers, radius, factor=2)[index]:

@@ -41,7 +41,7 @@ def publish(results: Path, folder: Path, command: str) -> None:
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
     write_images(results, tables, folder / "images.csv.gz")
-    files.write_json(folder / records.NAME, records.measure(results))
+    files.write_json(folder / records.NAME, records.measure(results).model_dump(mode="json"))
     lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", ""]
     lines.append(markdown_table(["", ""], facts(results, tables, command).items()))
     lines += ["Mean over seeds, in brackets smallest and largest. The runs themselves are in [`runs.csv`](runs.csv).", ""]

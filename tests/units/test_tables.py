@@ -1,0 +1,196 @@
+"""Tables joined from runs: their numbers, their columns, and what they refuse."""
+
+import math
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from made_experiment import COMMIT, EPSILONS, RUNS, make, runs, settings
+
+from lipscale.errors import LipscaleError
+from lipscale.store import checksums, files
+from lipscale.tables import comparison, falsifications, join, origin
+from lipscale.tables.curves import certified_curve
+from lipscale.tables.images import check_order, join_images
+from lipscale.tables.reader import Tables, by_setting, plain_title, where
+
+RUN_COLUMNS = [
+    "run", "method", "initial_lipschitz", "seed", "lipschitz", "lipschitz_certified", "temperature", "clean_accuracy",
+    "ece", "ece_scaled", "nll", "nll_scaled", "images", "evaluated_images", "evaluated_clean_accuracy", "certified_36",
+    "pair_certified_36", "robust_36", "attacked_36", "spot_checked_36", "certified_72", "pair_certified_72", "robust_72",
+    "attacked_72", "spot_checked_72", "attack", "train_seconds", "feedback_seconds", "attack_seconds", "device", "machine",
+    "config_hash", "data_sha256", "commit", "versions", "",
+]  # fmt: skip
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return make(tmp_path / "made")
+
+
+@pytest.fixture
+def tables(experiment) -> Tables:
+    join.write_tables(experiment, runs(experiment.config))
+    return Tables(experiment.tables)
+
+
+def test_runs(tables):
+    assert list(tables.runs) == RUN_COLUMNS
+    assert len(tables.runs) == 2 * len(RUNS)
+    row = tables.runs.iloc[0]
+    assert (row["run"], row["lipschitz"], row["commit"]) == ("list-0.1-seed0", 9.0, COMMIT)
+    assert (row["clean_accuracy"], row["evaluated_clean_accuracy"], row["evaluated_images"]) == (6 / 8, 5 / 6, 6)
+    assert (row["certified_36"], row["pair_certified_36"], row["robust_36"]) == (4 / 8, 4 / 8, 4 / 6)
+    assert (row["certified_72"], row["pair_certified_72"], row["robust_72"]) == (2 / 8, 3 / 8, 3 / 6)
+    assert (row["attacked_72"], row["spot_checked_72"]) == (4, 2)
+    free = tables.runs[tables.runs["method"] == "unconstrained"]
+    assert (free[["initial_lipschitz", "lipschitz"]] == math.inf).all(axis=None)
+    assert (free["certified_36"] == 0).all()
+
+
+def test_robustness_is_the_wide_columns_in_rows(tables):
+    long = tables["robustness"]
+    assert list(long) == [
+        "run", "method", "initial_lipschitz", "seed", "epsilon", "evaluated_images", "certified", "pair_certified", "robust",
+        "attacked", "spot_checked",
+    ]  # fmt: skip
+    assert long["epsilon"].tolist() == EPSILONS * len(tables.runs)
+    wide = tables.runs.set_index("run")
+    for row in long.to_dict("records"):
+        for name in ("certified", "pair_certified", "robust", "attacked", "spot_checked"):
+            assert row[name] == wide.loc[row["run"], f"{name}_{row['epsilon']}"]
+
+
+def test_other_tables_have_the_run_first(experiment, tables):
+    for name in join.NAMES:
+        assert list(tables[name])[:4] == ["run", "method", "initial_lipschitz", "seed"]
+        assert tables[name]["run"].unique().tolist() == tables.runs["run"].tolist()
+    assert list(tables["sweep"])[4:] == ["temperature", "ece", "lipschitz", "lipschitz_certified"]
+    assert list(tables["certified"])[4:] == ["epsilon", "certified_accuracy"]
+    assert tables.config == experiment.config.model_dump("json")
+    assert tables.epsilons == EPSILONS
+    assert tables.posthoc_lipschitz == 20.0
+
+
+def test_images_of_a_run_are_recorded_with_their_sources(experiment, tables):
+    folder = experiment.runs[0]
+    images = pd.read_csv(checksums.checked(folder / "images.csv"))
+    assert images["robust_36"].isna().tolist() == [False] * 5 + [True, False, True]
+    radii = pd.read_csv(folder / "radii.csv")
+    files.write_table(radii.assign(radius=0.0), folder / "radii.csv")
+    checksums.record(folder / "radii.csv")
+    with pytest.raises(LipscaleError, match=r"images\.csv was made from"):
+        checksums.checked(folder / "images.csv")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("training", {"epochs": 4}, r"list-0\.1-seed0/config\.yaml was made with training\.epochs = 3, and the config says 4"),
+        ("evaluation", {"attack_images": 9}, r"attack\.json was made with images = 6, and the config says 9"),
+        ("evaluation", {"spot_check_images": 9}, r"attack\.json was made with spot_checks = 2, and the config says 9"),
+        ("dataset", {"split_seed": 1}, r"manifest\.json was made with split_seed = 0, and the config says 1"),
+    ],
+)
+def test_results_of_another_config_are_refused(experiment, section, values, message):
+    experiment.config = settings(**{section: values})
+    with pytest.raises(LipscaleError, match=message):
+        origin.check_origin(experiment, runs(experiment.config))
+
+
+def test_moved_images_are_no_other_config(experiment):
+    experiment.config = settings(dataset={"path": "elsewhere"})
+    for run in experiment.runs:
+        run.settings.dataset.path = "elsewhere"  # the identity of a run does not hold it
+    origin.compare(experiment.data / "manifest.json", {"path": None, "a": 1}, {"path": "elsewhere", "a": 1})
+
+
+def test_config_that_was_written_after_training_is_refused(experiment):
+    wanted = settings(training={"epochs": 4})
+    experiment.config = wanted
+    for folder, run in zip(experiment.runs, runs(wanted), strict=True):
+        folder.settings = run
+    with pytest.raises(LipscaleError, match="was trained with other settings than its config"):
+        origin.check_origin(experiment, runs(wanted))
+
+
+def test_model_without_the_last_lipschitz_of_its_history_is_refused(experiment):
+    path = experiment.runs[0] / "certificate.json"
+    files.write_json(path, files.read_json(path) | {"lipschitz": 8.0})
+    checksums.record(path)
+    with pytest.raises(LipscaleError, match=r"its model has L = 8\.0, and its history ends with 9\.0"):
+        join.write_tables(experiment, runs(experiment.config))
+
+
+def test_broken_certificate_stops_the_tables(experiment):
+    images = join_images(experiment.runs[0])
+    check_order(images, EPSILONS, "run")
+    with pytest.raises(LipscaleError, match="run: test images 0 are certified, yet broken by the attack at 36/255"):
+        check_order(images.assign(robust_36=images["robust_36"].where(images["index"] != 0, 0)), EPSILONS, "run")
+    with pytest.raises(LipscaleError, match="test images 6 are called robust, yet misclassified at 72/255"):
+        check_order(images.assign(robust_72=images["robust_72"].where(images["index"] != 6, 1)), EPSILONS, "run")
+
+
+def test_certified_curve_ends_where_nothing_is_certified():
+    images = pd.DataFrame({"radius": [2 / 255, 1.5 / 255, 9.0], "label": [0, 0, 0], "prediction": [0, 0, 1]})
+    assert certified_curve(images)["certified_accuracy"].tolist() == [2 / 3, 2 / 3, 1 / 3, 0]
+
+
+def test_falsifications_are_of_runs_with_certificates(experiment):
+    falsifications.write_falsifications(experiment)
+    table = Tables(experiment.tables)["falsification"]
+    assert table["run"].tolist() == [run.name for run in experiment.runs[:-2]]
+    assert table["attacks"].unique().tolist() == ["AutoAttack's apgd-ce, square; pgd"]
+    assert (table["images"] == 5).all()
+
+
+def test_comparison(experiment, tmp_path):
+    other = make(tmp_path / "other")
+    for run in other.runs:
+        run.settings = settings_of(run, training={"learning_rate": 0.2})
+    comparison.write_comparison([experiment, other], EPSILONS, tmp_path)
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    assert table["training.learning_rate"].tolist() == [0.1] * 4 + [0.2] * 4
+    assert table["lipschitz"].isin([9.0, 11.0]).all()  # LiST only
+    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    assert lines[0].startswith("| experiment | training.learning_rate | initial_lipschitz | lipschitz |")
+    assert len(lines) == 2 + 4
+    assert lines[2].startswith("| made | 0.1 | 0.1 | 9 |")
+    for path in other.path.glob("runs/list-*/radii.csv"):
+        path.unlink()
+    with pytest.raises(LipscaleError, match="has no certified LiST runs"):
+        comparison.write_comparison([other], EPSILONS, tmp_path)
+
+
+def settings_of(folder, **changes):
+    """Settings of a run, with a section changed."""
+    return next(run for run in runs(settings(**changes)) if run.run == folder.name)
+
+
+def test_reader_reads_what_is_declared(tables):
+    with pytest.raises(LipscaleError, match="the table sweep is not declared; allowed: runs"):
+        Tables(tables.folder, only=["runs"])["sweep"]
+    with pytest.raises(LipscaleError, match=r"nothing\.csv is missing"):
+        tables["nothing"]
+
+
+def test_hashes_are_text(tmp_path):
+    table = pd.DataFrame({"run": ["1"], "config_hash": ["12345e1000000000"], "commit": ["1" * 40]})
+    files.write_table(table, tmp_path / "runs.csv")
+    checksums.record(tmp_path / "runs.csv")
+    assert Tables(tmp_path).runs.iloc[0].tolist() == ["1", "12345e1000000000", "1" * 40]
+
+
+def test_settings_in_the_order_of_the_methods(tables):
+    titles = [plain_title(setting, str) for setting, _ in by_setting(tables.runs)]
+    assert titles == ["LiST, L0 = 0.1", "LiST, L0 = 100.0", "fixed L = 1.0", "fixed L = 20.0", "no constraint"]
+    with pytest.raises(LipscaleError, match="the tables have a method 'magic'; allowed: list, fixed, unconstrained"):
+        where(tables.runs.assign(method="magic"), lambda method: True)
+
+
+def test_tables_and_report_need_no_torch():
+    modules = ("tables.join", "tables.claims", "tables.comparison", "tables.falsifications", "report.draw", "report.labels")
+    modules += ("report.publish", "report.summaries", "report.pages")
+    code = f"import sys, {', '.join(f'lipscale.{module}' for module in modules)}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
