@@ -34,5 +34,5 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
         said = " ".join(str(error).split())
         if not isinstance(error, MemoryError) and not any(words in said for words in TORCH_SAYS):
             raise
-        details = ". ".join(said.split(". ")[:2])  # torch goes on with what PyTorch had reserved
+        details = ". ".join(said.split(". ")[:2])  # the rest of torch's message lists its reservations
         raise LipscaleError(f"{what}: memory ran out ({details or 'nothing more is known'}); {advice}") from None

@@ -76,18 +76,37 @@ def test_mutated_description_of_a_model(model, tmp_path, data):
 
 
 LAYERS = st.deferred(
-    lambda: st.sampled_from(
-        [
-            nn.ReLU, lambda: nn.ReLU(inplace=True), MaxMin, GroupSort2, nn.Identity, nn.Dropout, nn.Flatten, nn.Tanh, nn.Softmax,
-            lambda: Centre(2), lambda: Scale(-2.5), lambda: nn.AvgPool2d(2), lambda: nn.MaxPool2d(2), lambda: nn.BatchNorm2d(2),
-            lambda: nn.Conv2d(2, 2, 3, padding="same"), lambda: nn.Conv2d(2, 2, 2, padding="same"), lambda: nn.Conv2d(2, 4, 3),
-            lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), lambda: nn.utils.weight_norm(nn.Conv2d(2, 2, 1)),
-            lambda: nn.Linear(128, 16), lambda: OrthoLinear(16, 8), lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)),
-        ]
-    ).map(lambda make: make())
-    | st.lists(LAYERS, max_size=3).map(lambda layers: nn.Sequential(*layers))
-    | st.lists(LAYERS, max_size=3).map(lambda layers: Residual(nn.Sequential(*layers)))
-)  # fmt: skip
+    lambda: (
+        st.sampled_from(
+            [
+                nn.ReLU,
+                lambda: nn.ReLU(inplace=True),
+                MaxMin,
+                GroupSort2,
+                nn.Identity,
+                nn.Dropout,
+                nn.Flatten,
+                nn.Tanh,
+                nn.Softmax,
+                lambda: Centre(2),
+                lambda: Scale(-2.5),
+                lambda: nn.AvgPool2d(2),
+                lambda: nn.MaxPool2d(2),
+                lambda: nn.BatchNorm2d(2),
+                lambda: nn.Conv2d(2, 2, 3, padding="same"),
+                lambda: nn.Conv2d(2, 2, 2, padding="same"),
+                lambda: nn.Conv2d(2, 4, 3),
+                lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"),
+                lambda: nn.utils.weight_norm(nn.Conv2d(2, 2, 1)),
+                lambda: nn.Linear(128, 16),
+                lambda: OrthoLinear(16, 8),
+                lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)),
+            ]
+        ).map(lambda make: make())
+        | st.lists(LAYERS, max_size=3).map(lambda layers: nn.Sequential(*layers))
+        | st.lists(LAYERS, max_size=3).map(lambda layers: Residual(nn.Sequential(*layers)))
+    )
+)
 
 
 @examples(400)

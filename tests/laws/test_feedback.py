@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_temperature import one_margin
 
 from lipscale.errors import LipscaleError
 from lipscale.method import feedback as module
 from lipscale.method import warmup
 from lipscale.method.feedback import LipschitzFeedback
+from test_temperature import one_margin
 
 
 @pytest.mark.parametrize("temperature", [0.2, 0.9, 1.0, 1.1, 5.0])

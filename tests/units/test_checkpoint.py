@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_stand_ins import CPU, digits, make_run, make_training
 
 from lipscale.training import checkpoint, loop
+from training_stand_ins import CPU, digits, make_run, make_training
 
 
 @pytest.fixture(scope="module")

@@ -139,12 +139,6 @@ def dataset(**changes) -> Dataset:
     return Dataset(**fields | {"image_shape": (2, 4, 4), "name": "mine"} | changes)
 
 
-def test_tensors_are_the_arrays():
-    images, labels = dataset().tensors("test", "cpu")
-    assert (images.numpy() == dataset().images("test")).all()
-    assert (labels.numpy() == dataset().labels("test")).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from docutils.core import publish_parts
-from made_experiment import EPSILONS, make, runs
 
 from lipscale import discovery
 from lipscale.errors import LipscaleError
@@ -18,6 +17,7 @@ from lipscale.report import draw, page_tables, pages, publish
 from lipscale.store import checksums, files
 from lipscale.tables import claims, falsifications, join
 from lipscale.tables.reader import Tables
+from made_experiment import EPSILONS, make, runs
 
 CAPTIONS = Path(__file__).resolve().parents[2] / "workflow" / "report"
 

@@ -6,7 +6,6 @@ import sys
 
 import pandas as pd
 import pytest
-from made_experiment import COMMIT, EPSILONS, RUNS, make, runs, settings
 
 from lipscale.errors import LipscaleError
 from lipscale.store import checksums, files
@@ -14,6 +13,7 @@ from lipscale.tables import comparison, falsifications, join, origin
 from lipscale.tables.curves import certified_curve
 from lipscale.tables.images import check_order, join_images
 from lipscale.tables.reader import Tables, by_setting, plain_title, where
+from made_experiment import COMMIT, EPSILONS, RUNS, make, runs, settings
 
 RUN_COLUMNS = [
     "run", "method", "initial_lipschitz", "seed", "lipschitz", "lipschitz_certified", "temperature", "clean_accuracy",

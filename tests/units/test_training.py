@@ -5,12 +5,12 @@ import math
 
 import pytest
 import torch
-from training_stand_ins import CPU, digits, make_run, make_training, without_seconds
 
 from lipscale.errors import LipscaleError
 from lipscale.training import loop
 from lipscale.training.devices import select_device
 from lipscale.training.rows import HISTORY
+from training_stand_ins import CPU, digits, make_run, make_training, without_seconds
 
 NOISY = '''
 """Cross-entropy of noisy images, with a note of each call."""

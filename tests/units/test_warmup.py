@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
-from training_stand_ins import CPU, digits, make_run, make_training
 
 from lipscale.training import loop
 from lipscale.training.warmup import warm_up
+from training_stand_ins import CPU, digits, make_run, make_training
 
 
 def test_more_updates_are_the_same_rule_at_more_moments():

@@ -104,8 +104,7 @@ def evaluate_robustness(
 ) -> Robustness:
     """Attack a sample of a split, at each epsilon the images that `select` returns.
 
-    AutoAttack works in float32, which no certificate covers. What it finds there counts against a certified image only if it
-    does so in float64 as well, within the radius. One such image refutes the certificate: it is certified, yet not robust.
+    AutoAttack works in float32, which no certificate covers: a certified image counts as broken only if it is in float64 too.
 
     Each batch has its own seed, so that an attack resumed from a saved state gives the same result.
 

@@ -32,7 +32,7 @@ def check_dataset(section: object) -> SourceSettings:
 def overridden(config: object, values: Iterable[str]) -> object:
     """`config` with values such as `training={epochs: 10}` in place of its own, as `snakemake --config` understands them.
 
-    Raises LipscaleError where one is not of that form; `check` judges the values themselves.
+    Raises LipscaleError where one is not of that form; the values themselves are left to `check`.
     """
     for text in values:
         key, equals, value = text.partition("=")

@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lipscale.errors import LipscaleError
-
-if TYPE_CHECKING:
-    import torch
 
 SPLITS = ("train", "validation", "test")
 
@@ -90,12 +86,6 @@ class Dataset:
     def labels(self, split: str) -> np.ndarray:
         """int64, (images,)."""
         return self._split(split).labels
-
-    def tensors(self, split: str, device: object) -> "tuple[torch.Tensor, torch.Tensor]":
-        """uint8 images and int64 labels of a split as torch tensors on `device`."""
-        import torch  # here, since data sets are prepared without torch
-
-        return torch.from_numpy(self.images(split)).to(device), torch.from_numpy(self.labels(split)).to(device)
 
     def _split(self, name: str) -> Split:
         if name not in self.splits:

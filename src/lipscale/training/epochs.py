@@ -44,8 +44,8 @@ class Training:
         self.device = device
         self.method = METHODS[run.method]
         self.objective = discovery.load("lipscale.training.objectives", run.training.objective.name)
-        self.images, self.labels = dataset.tensors("train", device)
-        self.validation_images, self.validation_labels = dataset.tensors("validation", device)
+        self.images, self.labels = _tensors(dataset, "train", device)
+        self.validation_images, self.validation_labels = _tensors(dataset, "validation", device)
         torch.manual_seed(run.seed)
         self.network: LipschitzNetwork = build_network(
             run.network, dataset.image_shape, dataset.class_count, dataset.mean, run.initial_lipschitz
@@ -194,3 +194,8 @@ class Training:
             f"run {self.run.run}: the {what} in epoch {len(self.history) + 1} at L = {self.network.lipschitz:g}; "
             "a smaller training.learning_rate may help"
         )
+
+
+def _tensors(dataset: "Dataset", split: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 images and int64 labels of a split on a device."""
+    return torch.from_numpy(dataset.images(split)).to(device), torch.from_numpy(dataset.labels(split)).to(device)
