@@ -123,7 +123,7 @@ def test_every_result_has_a_caption():
         assert caption.startswith(f"**Figure {number}.**")
 
 
-@pytest.mark.parametrize("picture", ["", "data:image/png;base64,AAAA"])
+@pytest.mark.parametrize("picture", ["", "data:image/png;base64," + "ABCD" * 10_000], ids=["none", "picture"])
 def test_start_page_shows_figure_3_where_there_is_one(picture):
     """As Snakemake renders it: Jinja first, then reStructuredText."""
     config = {"dataset": {"name": "digits"}} | ({"start_figure": picture} if picture else {})

@@ -20,7 +20,7 @@ RUN_COLUMNS = [
     "ece", "ece_scaled", "nll", "nll_scaled", "images", "evaluated_images", "evaluated_clean_accuracy", "certified_36",
     "pair_certified_36", "robust_36", "attacked_36", "spot_checked_36", "certified_72", "pair_certified_72", "robust_72",
     "attacked_72", "spot_checked_72", "attack", "train_seconds", "feedback_seconds", "attack_seconds", "device", "machine",
-    "config_hash", "data_sha256", "commit", "versions", "",
+    "config_hash", "data_sha256", "commit", "versions",
 ]  # fmt: skip
 
 
