@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orthogonium.layers import MaxMin, OrthoLinear
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from strategies import broken, examples, mutated, refused
 from torch import nn
 
 from lipscale.certification.certificate import certificate
@@ -18,7 +19,6 @@ from lipscale.certification.export import export
 from lipscale.certification.model_file import load, save
 from lipscale.certification.plain_layers import Centre, GroupSort2, Residual, Scale
 from lipscale.networks.network import build_network
-from strategies import broken, examples, mutated, refused
 
 SHAPE = (2, 8, 8)
 
@@ -75,37 +75,20 @@ def test_mutated_description_of_a_model(model, tmp_path, data):
     check_model(tmp_path / "model.safetensors")
 
 
-LAYERS = st.deferred(
-    lambda: (
-        st.sampled_from(
-            [
-                nn.ReLU,
-                lambda: nn.ReLU(inplace=True),
-                MaxMin,
-                GroupSort2,
-                nn.Identity,
-                nn.Dropout,
-                nn.Flatten,
-                nn.Tanh,
-                nn.Softmax,
-                lambda: Centre(2),
-                lambda: Scale(-2.5),
-                lambda: nn.AvgPool2d(2),
-                lambda: nn.MaxPool2d(2),
-                lambda: nn.BatchNorm2d(2),
-                lambda: nn.Conv2d(2, 2, 3, padding="same"),
-                lambda: nn.Conv2d(2, 2, 2, padding="same"),
-                lambda: nn.Conv2d(2, 4, 3),
-                lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"),
-                lambda: nn.utils.weight_norm(nn.Conv2d(2, 2, 1)),
-                lambda: nn.Linear(128, 16),
-                lambda: OrthoLinear(16, 8),
-                lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)),
-            ]
-        ).map(lambda make: make())
-        | st.lists(LAYERS, max_size=3).map(lambda layers: nn.Sequential(*layers))
-        | st.lists(LAYERS, max_size=3).map(lambda layers: Residual(nn.Sequential(*layers)))
-    )
+SINGLE = [  # makers of layers, accepted and refused ones
+    nn.ReLU, nn.Identity, nn.Dropout, nn.Flatten, nn.Tanh, nn.Softmax, MaxMin, GroupSort2,
+    lambda: nn.ReLU(inplace=True), lambda: Centre(2), lambda: Scale(-2.5), lambda: nn.BatchNorm2d(2),
+    lambda: nn.AvgPool2d(2), lambda: nn.MaxPool2d(2), lambda: nn.Conv2d(2, 4, 3), lambda: nn.Linear(128, 16),
+    lambda: nn.Conv2d(2, 2, 3, padding="same"), lambda: nn.Conv2d(2, 2, 2, padding="same"),
+    lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="circular"), lambda: nn.utils.weight_norm(nn.Conv2d(2, 2, 1)),
+    lambda: OrthoLinear(16, 8), lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 8)),
+]  # fmt: skip
+LAYERS = st.recursive(
+    st.sampled_from(SINGLE).map(lambda make: make()),
+    lambda layer: st.lists(layer, max_size=3).flatmap(
+        lambda layers: st.sampled_from([nn.Sequential(*layers), Residual(nn.Sequential(*layers))])
+    ),
+    max_leaves=6,
 )
 
 

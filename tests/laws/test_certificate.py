@@ -41,19 +41,10 @@ def brought() -> nn.Sequential:
     """A network of every kind of layer, as somebody might bring it."""
     torch.manual_seed(0)
     network = nn.Sequential(
-        Centre(2),
-        nn.Conv2d(2, 8, 3, padding=1),
-        MaxMin(),
-        Residual(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())),
-        nn.AvgPool2d(2),
-        nn.Conv2d(8, 8, 2, stride=2),
-        GroupSort2(),
-        Scale(2.0),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(8, 5),
+        Centre(2), nn.Conv2d(2, 8, 3, padding=1), MaxMin(), Residual(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())),
+        nn.AvgPool2d(2), nn.Conv2d(8, 8, 2, stride=2), GroupSort2(), Scale(2.0), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 5),
         Scale(3.0),
-    )
+    )  # fmt: skip
     network[0].mean += 0.4
     return network
 
