@@ -1,5 +1,8 @@
 """Figures, run summaries and pages, and how the report shows them. A figure is found by its file."""
 
+from snakemake.report.common import data_uri_from_file
+
+REPORT_CODE = [str(path) for path in sorted((CODE / "report").glob("*.py"))]  # that figures and pages share
 FIGURES = {
     name: discovery.constants(discovery.path("lipscale.report.figures", name))
     for name in discovery.names("lipscale.report.figures")
@@ -9,6 +12,10 @@ WIDEST = max(len(f"{settings.initial_lipschitz:.0f}") for settings in RUNS)  # d
 
 # Making a report, not running first: Snakemake has read its command line by now, but does not say so.
 REPORTING = "--report-after-run" not in sys.argv and any(argument.split("=")[0] == "--report" for argument in sys.argv)
+
+START = Path(f"{RESULTS}/figures/figure3.png")  # on the start page of the report
+if REPORTING and START.exists():
+    config["start_figure"] = data_uri_from_file(START)
 
 
 def in_report(path, caption, **where):
@@ -59,7 +66,7 @@ for figure, constants in FIGURES.items():
         input:
             tables=[f"{RESULTS}/tables/{table}.csv" for table in constants["TABLES"]],
             config=f"{RESULTS}/tables/config.yaml",
-            code=[str(file), str(CODE / "report" / "style.py")],
+            code=[str(file), *REPORT_CODE],
         output:
             png=in_report(
                 f"{RESULTS}/figures/{figure}.png",
@@ -92,7 +99,7 @@ for figure, constants in FIGURES.items():
 rule summarise:
     input:
         tables=[f"{RESULTS}/tables/{table}.csv" for table in ("runs", "history", "feedback", "reliability")],
-        code=[str(CODE / "report" / name) for name in ("summaries.py", "style.py")],
+        code=REPORT_CODE,
     output:
         [summary(settings) for settings in RUNS],
     log:
@@ -142,7 +149,7 @@ for page, (category, table) in PAGES.items():
         input:
             table=f"{RESULTS}/tables/{table}",
             manifest=rules.prepare_data.output.manifest,
-            code=[str(CODE / "report" / name) for name in ("pages.py", "page.html")],
+            code=[*REPORT_CODE, str(CODE / "report" / "page.html")],
         output:
             in_report(f"{RESULTS}/pages/{page}.html", f"../report/{page}.rst", category=category, labels={"page": page}),
         log:
