@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from orthogonium.layers import MaxMin, OrthoLinear
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from strategies import broken, examples, mutated, refused
 from torch import nn
 
 from lipscale.certification.certificate import certificate
@@ -19,6 +18,7 @@ from lipscale.certification.export import export
 from lipscale.certification.model_file import load, save
 from lipscale.certification.plain_layers import Centre, GroupSort2, Residual, Scale
 from lipscale.networks.network import build_network
+from strategies import broken, examples, mutated, refused
 
 SHAPE = (2, 8, 8)
 

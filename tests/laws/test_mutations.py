@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import test_certificate
-import test_networks
-import test_norms
 import torch
 from sklearn.datasets import load_digits
 
+import test_certificate
+import test_networks
+import test_norms
 from lipscale.attacks import certified_images
 from lipscale.attacks.falsification import falsify
 from lipscale.certification import bounds, certificate, freezing, norms, plain_layers
