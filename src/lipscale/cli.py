@@ -73,7 +73,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=__version__)
-    subparsers = top.add_subparsers(title=argparse.SUPPRESS, dest="command", metavar="COMMAND", required=True)
+    subparsers = top.add_subparsers(prog="lipscale", title=argparse.SUPPRESS, dest="command", metavar="COMMAND", required=True)
     for name, text in {**COMMANDS, **STEPS}.items():
         if name != wanted:
             subparsers.add_parser(name)

@@ -43,8 +43,8 @@ def summary(settings):
 
 
 def launched(wildcards, input):
-    """The version of Snakemake and its command. Not of the wildcards alone, so that another command reruns nothing."""
-    return "" if REPORTING else f"Snakemake {snakemake_version}: {shlex.join(['snakemake', *sys.argv[1:]])}"
+    """The option with Snakemake's version and its command. Not of the wildcards alone, so that another command reruns nothing."""
+    return [] if REPORTING else ["--launched", f"Snakemake {snakemake_version}: {shlex.join(['snakemake', *sys.argv[1:]])}"]
 
 
 def tables_to_make(wildcards):
@@ -167,7 +167,7 @@ for page, (category, table) in PAGES.items():
         params:
             page=page,
             experiment=RESULTS,
-            launched=launched if page == "provenance" else "",
+            options=launched if page == "provenance" else [],
         shell:
-            "python -m lipscale page {params.page:q} {params.experiment:q} --launched {params.launched:q} --output {output:q} "
+            "python -m lipscale page {params.page:q} {params.experiment:q} --output {output:q} {params.options:q} "
             "2>&1 | tee {log:q}"
