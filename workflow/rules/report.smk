@@ -162,5 +162,5 @@ for page, (category, table) in PAGES.items():
             experiment=RESULTS,
             launched=launched if page == "provenance" else "",
         shell:
-            "python -m lipscale page {params.page:q} {params.experiment:q} --launched {params.launched:q} --output {output:q} "
+            "python -m lipscale page {params.page:q} {params.experiment:q} --launched={params.launched:q} --output {output:q} "
             "2>&1 | tee {log:q}"
