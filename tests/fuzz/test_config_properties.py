@@ -9,9 +9,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ANYTHING, TEXTS, broken, examples, get, mutated, positions, refused
+from strategies import ANYTHING, get, mutated, positions
 
 from conftest import ROOT, TINY
+from fuzzing import TEXTS, broken, examples, refused
 from lipscale import config as configs
 from lipscale.config.schema import schema
 from lipscale.store import files
