@@ -22,7 +22,7 @@ from lipscale import config as configs
 
 ROOT = Path(__file__).resolve().parent.parent
 
-tried = Counter()  # examples that test_properties.py has fed in, by kind
+tried = Counter()  # examples that tests/fuzz has fed in, by kind
 
 
 def pytest_sessionfinish(session) -> None:

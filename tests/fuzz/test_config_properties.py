@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import ROOT, TINY
+from fuzzing import TEXTS, broken, examples, refused
 from lipscale import config as configs
 from lipscale.config.schema import schema
 from lipscale.store import files
-from strategies import ANYTHING, TEXTS, broken, examples, get, mutated, positions, refused
+from strategies import ANYTHING, get, mutated, positions
 
 SHIPPED = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "config").glob("*.yaml"))]
 CONFIG = TINY | {"evaluation": {"epsilons": [72], "attack_images": 60, "spot_check_images": 10, "attack_batch_size": 60}}

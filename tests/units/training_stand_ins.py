@@ -1,4 +1,4 @@
-"""Small stand-ins for `config.Run` and `Dataset`, so that training is tested without files."""
+"""Small stand-ins for `config.Run`, and the digits in memory, so that training is tested without files."""
 
 from functools import cache
 from types import SimpleNamespace
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from lipscale.data.dataset import Dataset, Split
 from lipscale.training.epochs import Training
 from lipscale.training.objectives import cross_entropy
 
@@ -47,26 +48,16 @@ def make_run(method: str = "list", initial_lipschitz: float = 0.1, **changes: di
     return Section(run=f"{method}-test", method=method, initial_lipschitz=initial_lipschitz, seed=0, **sections)
 
 
-class Digits:
-    """scikit-learn's digits: 1,197 images to train, 300 to validate."""
-
-    image_shape = (1, 8, 8)
-    class_count = 10
-
-    def __init__(self):
-        images, labels = load_digits(return_X_y=True)
-        self.images = torch.from_numpy(np.round(images * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8))
-        self.labels = torch.from_numpy(labels.astype(np.int64))
-        self.mean = [self.images[600:].double().mean().item() / 255]
-
-    def tensors(self, split: str, device: object) -> tuple[torch.Tensor, torch.Tensor]:
-        part = {"train": slice(600, None), "validation": slice(300, 600)}[split]
-        return self.images[part].to(device), self.labels[part].to(device)
-
-
 @cache
-def digits() -> Digits:
-    return Digits()
+def digits() -> Dataset:
+    """scikit-learn's digits: 1,197 images to train, 300 to validate."""
+    images, labels = load_digits(return_X_y=True)
+    images = np.round(images * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
+    labels = labels.astype(np.int64)
+    parts = {"train": slice(600, None), "validation": slice(300, 600)}
+    splits = {name: Split(images[part], labels[part]) for name, part in parts.items()}
+    mean = [float(images[600:].mean(dtype=np.float64)) / 255]
+    return Dataset(splits, [str(label) for label in range(10)], mean, (1, 8, 8))
 
 
 def make_training(*arguments, **changes) -> Training:

@@ -1,0 +1,222 @@
+"""Nothing that is read runs as code, and nothing in a config or a path reaches a shell as syntax."""
+
+import ast
+import io
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from conftest import ROOT, snakemake
+from image_folders import tree, write_folder
+from lipscale import config as configs
+from lipscale.certification.model_file import load
+from lipscale.cli import main
+from lipscale.errors import LipscaleError
+from lipscale.steps.images import read_images
+from lipscale.steps.train import CHECKPOINT
+from lipscale.store import state
+from lipscale.store.checksums import record
+from lipscale.store.dataset import ARRAYS, MANIFEST, read_dataset
+from lipscale.store.run_folder import RunFolder
+from lipscale.training.checkpoint import UnreadableState, restore
+from lipscale.training.loop import Training
+
+# Spaces, quotes, what a shell runs or expands, what Snakemake fills in, what is not ASCII.
+NAME = 'q\'s "d"; $(touch pwned) `touch pwned` & | > $HOME * ? # \\n %s é名'
+BRACES = "{wildcards} {{x}} {threads}"
+
+
+class Malicious:
+    """Writes the file `marker` when it is unpickled."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.write_text, (self.marker, "pwned")
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """A file that unpickling `Malicious` would write: it does so here, and must not have done so at the end of a test."""
+    path = tmp_path / "marker"
+    pickle.loads(pickle.dumps(Malicious(path)))
+    assert path.exists()
+    path.unlink()
+    yield path
+    assert not path.exists()
+
+
+def written(value: object) -> bytes:
+    """What torch.save writes."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def test_prepared_data_cannot_run_code(digits, tmp_path, marker):
+    shutil.copy(digits / MANIFEST, tmp_path)
+    record(tmp_path / MANIFEST)
+    np.savez(tmp_path / ARRAYS, train_images=np.array([Malicious(marker)], dtype=object))
+    record(tmp_path / ARRAYS)
+    with pytest.raises(LipscaleError, match="Object arrays cannot be loaded"):
+        read_dataset(tmp_path)
+    (tmp_path / ARRAYS).write_bytes(pickle.dumps(Malicious(marker)))
+    record(tmp_path / ARRAYS)
+    with pytest.raises(LipscaleError, match="cannot be read"):
+        read_dataset(tmp_path)
+
+
+def test_images_of_a_user_cannot_run_code(tmp_path, marker):
+    np.savez(tmp_path / "images.npz", images=np.array([Malicious(marker)], dtype=object))
+    with pytest.raises(LipscaleError, match="Object arrays cannot be loaded"):
+        read_images(tmp_path / "images.npz")
+
+
+def test_logits_cannot_run_code(tmp_path, marker):
+    np.savez(tmp_path / "logits.npz", test_logits=np.array([Malicious(marker)], dtype=object))
+    record(tmp_path / "logits.npz")
+    with pytest.raises(LipscaleError, match="Object arrays cannot be loaded"):
+        RunFolder(tmp_path).logits()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("write", [written, pickle.dumps])
+def test_checkpoint_cannot_run_code(settings, digits, tmp_path, marker, write):
+    """Not even one whose checksum and identity are right."""
+    state.save(tmp_path / CHECKPOINT, "identity", write({"network": Malicious(marker), "history": Malicious(marker)}))
+    training = Training(settings(), read_dataset(digits), torch.device("cpu"))
+    with pytest.raises(UnreadableState):
+        restore(training, state.load(tmp_path / CHECKPOINT, "identity"))
+    assert training.history == []
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[:-1], lambda whole: whole + b"0", lambda whole: whole[1:], pickle.dumps]
+)
+def test_checkpoint_is_not_parsed_unless_its_checksum_is_right(tmp_path, capsys, damage):
+    path = tmp_path / CHECKPOINT
+    state.save(path, "identity", b"content")
+    path.write_bytes(damage(path.read_bytes()))
+    assert state.load(path, "identity") is None
+    assert "is damaged (its checksum differs)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("write", [written, pickle.dumps])
+def test_model_cannot_run_code(tmp_path, marker, write):
+    (tmp_path / "model.safetensors").write_bytes(write(Malicious(marker)))
+    with pytest.raises(LipscaleError, match="cannot be read"):
+        load(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("layer", ["os.system", "torch.nn.Linear", "__class__", "Malicious"])
+def test_layers_of_a_model_come_from_one_table(tmp_path, layer):
+    """A description can name no other class of Python."""
+    layers = [{"layer": layer, "command": "touch pwned"}]
+    description = {"specification": layers, "lipschitz": 1.0, "image_shape": [1, 2, 2]}
+    save_file({"0.weight": torch.zeros(1)}, tmp_path / "model.safetensors", {"network": json.dumps(description)})
+    with pytest.raises(LipscaleError, match=r"layer 0 is .*allowed: centre, dense, "):
+        load(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("tag", ["object/apply:pathlib.Path.touch", "object/new:pathlib.Path.touch"])
+@pytest.mark.parametrize("step", ["prepare", "plan", "configure", "train"])
+def test_configs_cannot_run_code(tmp_path, marker, monkeypatch, capsys, tag, step):
+    """Neither those of users nor those in the results."""
+    text = f"!!python/{tag} [!!python/object/apply:pathlib.Path [{marker}]]"
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    record(path)
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    arguments = {"prepare": [path, "--folder", tmp_path / "data"], "plan": [path]}.get(step, [tmp_path])
+    assert main([step, *map(str, arguments)]) == 1
+    said = capsys.readouterr().err
+    assert "could not determine a constructor for the tag" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["../evil", "evil", "/tmp/evil", "os", "base", "_cifar", "cifar10; import os", "évil"])
+@pytest.mark.parametrize("section", ["dataset", "network", "objective"])
+def test_configs_name_no_file_of_code_but_those_of_lipscale(tiny, tmp_path, monkeypatch, section, name):
+    (tmp_path / "evil.py").write_text("raise AssertionError('it ran')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    if section == "dataset":
+        tiny["dataset"]["name"] = name
+    elif section == "network":
+        tiny["network"]["family"] = name
+    else:
+        tiny["training"]["objective"] = {"name": name}
+    with pytest.raises(LipscaleError, match="allowed"):
+        configs.check(tiny)
+
+
+CALLS = [
+    (path.relative_to(ROOT), ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords})
+    for path in sorted((ROOT / "src").rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Call)
+]
+
+
+def test_sources_read_nothing_that_could_be_code():
+    """As the calls in the sources stand: no unpickling, no evaluation of text, no shell."""
+    forbidden = {
+        "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "pickle.Unpickler",
+        "subprocess.getoutput", "subprocess.getstatusoutput", "yaml.load", "yaml.unsafe_load", "yaml.full_load",
+        "joblib.load", "pd.read_pickle", "torch.jit.load",
+    }  # fmt: skip
+    needed = {"np.load": {"allow_pickle": "False"}, "torch.load": {"weights_only": "True"}}
+    assert {name for _, name, _ in CALLS} >= {"yaml.safe_load", *needed}
+    for path, name, words in CALLS:
+        assert name not in forbidden, f"{path} calls {name}"
+        assert words.get("shell", "False") == "False", f"{path} calls {name} with a shell"
+        assert needed.get(name, {}).items() <= words.items(), f"{path} calls {name} with {words}"
+
+
+def small(tiny: dict, data: Path) -> dict:
+    """The smallest experiment with every rule of the workflow, on the images in `data`."""
+    tiny["dataset"] = {"name": "imagefolder", "path": str(data), "validation_images": 4, "image_size": 8}
+    tiny["training"] |= {"epochs": 1, "batch_size": 8}
+    tiny["runs"] = {"seeds": [0], "list_initial_lipschitz": [1], "fixed_lipschitz": [2]}
+    tiny["evaluation"] |= {"attack_images": 2, "spot_check_images": 0}
+    return tiny
+
+
+@pytest.mark.slow
+def test_names_of_folders_never_reach_a_shell_as_syntax(tmp_path, tiny):
+    folder = tmp_path / f"{NAME} {BRACES}"
+    folder.mkdir()
+    config = small(tiny, write_folder(folder / f"images {NAME} {BRACES}", tree(8)))
+    snakemake(folder, config, "--cores", 2)
+    assert (folder / "results" / "tiny" / "tables" / "claims.csv").exists()
+    assert (folder / "results" / "tiny" / "figures" / "figure3.png").exists()
+    assert not list(tmp_path.rglob("pwned"))
+    assert not (ROOT / "pwned").exists()
+
+
+@pytest.mark.parametrize("characters", ["{x}", "a:b"])
+def test_workflow_refuses_a_folder_of_its_own_that_it_could_not_run_from(tmp_path, tiny, characters):
+    root = tmp_path / characters
+    root.mkdir()
+    for name in ("src", "workflow", "envs", "Snakefile"):
+        os.symlink(ROOT / name, root / name)
+    said = snakemake(tmp_path, tiny, "--dry-run", root=root, check=False)
+    assert said.returncode != 0
+    assert "allowed: a folder without braces and colons in its path" in said.stdout
+
+
+def test_a_step_that_fails_without_outputs_fails_its_job(tmp_path, tiny):
+    """What a rule pipes into `tee` does not hide that it failed: `figures` has no output whose absence would tell."""
+    for name in ("runs", "history", "feedback", "sweep"):
+        path = tmp_path / "results" / "tiny" / "tables" / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("nothing\n")
+    assert snakemake(tmp_path, tiny, "--cores", 1, "figures", check=False).returncode != 0
