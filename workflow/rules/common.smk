@@ -61,6 +61,11 @@ wildcard_constraints:
     seed=r"[0-9]+",
 
 
+def results_folder(wildcards):
+    """The folder of the experiment. A function, as Snakemake's linter takes a plain text for a prefix of input files."""
+    return RESULTS
+
+
 def run_folder(settings):
     return f"{RESULTS}/runs/{settings.run}"
 
@@ -115,21 +120,17 @@ def dump(section):
     return lambda wildcards: json.dumps(section.model_dump(mode="json"))
 
 
-# The one checked config that travels with an experiment, and with each of its runs. Other rules name it as `ancient`: a changed
-# setting reruns the rules that have it among their params, and no others.
-rule configure:
-    output:
-        experiment=f"{RESULTS}/config.yaml",
-        runs=[f"{run_folder(settings)}/config.yaml" for settings in RUNS],
-    log:
-        f"{RESULTS}/logs/configure.txt",
-    benchmark:
-        f"{RESULTS}/benchmarks/configure.tsv"
-    conda:
-        "../../envs/figures.yaml"
-    threads: 1
-    params:
-        config=dump(CONFIG),
-        experiment=RESULTS,
-    shell:
-        "printf %s {params.config:q} | python -m lipscale configure {params.experiment:q} 2>&1 | tee {log:q}"
+def dataset_path(wildcards):
+    """The images that the config names, where they exist; if they do not, `prepare` says so in a sentence.
+
+    A path with braces, which Snakemake takes for a wildcard, is read all the same, but not watched for changes.
+    """
+    path = CONFIG.dataset.path
+    return path if CONFIG.dataset.name == "imagefolder" and os.path.exists(path) and "{" not in path else []
+
+
+def asked_for(wildcards):
+    """The part of the config that tables depend on, as JSON: all but how jobs are distributed."""
+    compute = {"device", "threads", "precision", "compile"}
+    sections = CONFIG.model_dump(mode="json", exclude={"compute"})
+    return json.dumps({**sections, "compute": CONFIG.compute.model_dump(mode="json", include=compute)})

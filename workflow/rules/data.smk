@@ -1,10 +1,21 @@
-def dataset_path(wildcards):
-    """The images that the config names, where they exist; if they do not, `prepare` says so in a sentence.
-
-    A path with braces, which Snakemake takes for a wildcard, is read all the same, but not watched for changes.
-    """
-    path = CONFIG.dataset.path
-    return path if CONFIG.dataset.name == "imagefolder" and os.path.exists(path) and "{" not in path else []
+# The one checked config that travels with an experiment, and with each of its runs. Other rules name it as `ancient`: a changed
+# setting reruns the rules that have it among their params, and no others.
+rule configure:
+    output:
+        experiment=f"{RESULTS}/config.yaml",
+        runs=[f"{run_folder(settings)}/config.yaml" for settings in RUNS],
+    log:
+        f"{RESULTS}/logs/configure.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/configure.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    threads: 1
+    params:
+        config=dump(CONFIG),
+        experiment=results_folder,
+    shell:
+        "printf %s {params.config:q} | python -m lipscale configure {params.experiment:q} 2>&1 | tee {log:q}"
 
 
 rule prepare_data:

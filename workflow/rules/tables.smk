@@ -1,10 +1,3 @@
-def asked_for(wildcards):
-    """The part of the config that tables depend on, as JSON: all but how jobs are distributed."""
-    compute = {"device", "threads", "precision", "compile"}
-    sections = CONFIG.model_dump(mode="json", exclude={"compute"})
-    return json.dumps({**sections, "compute": CONFIG.compute.model_dump(mode="json", include=compute)})
-
-
 TABLES = ("runs", "robustness", "history", "feedback", "sweep", "reliability", "certified")
 OF_RUN = (
     "config.yaml", "history.csv", "feedback.csv", "provenance.json", "calibration.json", "reliability.csv", "sweep.csv",
@@ -35,7 +28,7 @@ rule tabulate:
         runtime=more_time(10),
     params:
         config=asked_for,
-        experiment=RESULTS,
+        experiment=results_folder,
     shell:
         "python -m lipscale tabulate {params.experiment:q} 2>&1 | tee {log:q}"
 
@@ -59,7 +52,7 @@ rule tabulate_falsifications:
         mem_mb=more_memory(1000),
         runtime=more_time(10),
     params:
-        experiment=RESULTS,
+        experiment=results_folder,
     shell:
         "python -m lipscale tabulate-falsifications {params.experiment:q} 2>&1 | tee {log:q}"
 
@@ -84,6 +77,6 @@ rule claims:
         mem_mb=more_memory(1000),
         runtime=more_time(10),
     params:
-        experiment=RESULTS,
+        experiment=results_folder,
     shell:
         "python -m lipscale claims {params.experiment:q} 2>&1 | tee {log:q}"
