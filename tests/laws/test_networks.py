@@ -158,3 +158,18 @@ def test_without_constraint_the_same_layers_and_no_certificate(architecture):
     _, radii, pair_radii = certified_radii(logits, logits.argmax(1), certificate(plain))
     assert (radii == 0).all()
     assert (pair_radii == 0).all()
+
+
+def test_families_are_checked():
+    with pytest.raises(LipscaleError, match="there is no 'lazy'; allowed: orthogonal, unconstrained"):
+        build_network(section("mlp", family="lazy"), SHAPE, 10, [0.3], 1.0)
+    with pytest.raises(LipscaleError, match=r"network\.family is unconstrained, .*allowed: a family of 1-Lipschitz layers"):
+        build_network(section("mlp", family="unconstrained"), SHAPE, 10, [0.3], 1.0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_freezing_draws_no_random_numbers(architecture):
+    network = make(architecture)
+    state = torch.get_rng_state()
+    freeze(network, SHAPE)
+    assert torch.equal(state, torch.get_rng_state())

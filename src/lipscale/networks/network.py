@@ -115,7 +115,7 @@ def build_network(
 
     Args:
         settings: the checked section: `architecture` (mlp or convnet), `widths`, `bias`, `allocation`, `family`, and for a
-            convnet `channels`, `depth` and `patch`, as attributes.
+            convnet `channels`, `depth` and `patch`, as attributes: `Mlp` or `Convnet` of `lipscale.config.networks`.
         image_shape: (channels, height, width).
         classes: number of logits.
         mean: of the training split, one value per channel, pixels in [0, 1].
