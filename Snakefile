@@ -21,7 +21,6 @@ include: "workflow/rules/messages.smk"
 
 localrules:
     all,
-    configure,
     measure,
     falsify,
     page_provenance,

@@ -26,7 +26,7 @@ def test_snakemake_refuses_a_bad_config_before_any_job(tmp_path, tiny):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_dry_run_of_every_shipped_config(tmp_path, path: Path):
     said = snakemake(tmp_path, yaml.safe_load(path.read_text()), "--dry-run", "--cores", 2).stdout
-    for rule in ("configure", "prepare_data", "train", "evaluate", "attack", "tabulate"):
+    for rule in ("prepare_data", "train", "evaluate", "attack", "tabulate"):
         assert f"\n{rule} " in said
     for rule in ("draw_figure1", "draw_figure2", "draw_figure3"):
         assert f"\n{rule} " in said

@@ -27,7 +27,7 @@ class Settings(Section):
     split_seed: NonNegative = 0
 
     def image_shape(self):
-        return (1, 12, 12)
+        return (1, 16, 16)
 
 
 def load(settings):
@@ -38,7 +38,7 @@ def load(settings):
 
     generator = np.random.default_rng(0)
     labels = np.arange(400, dtype=np.int64) % 2
-    images = generator.integers(0, 160, (400, 1, 12, 12)) + 60 * labels[:, None, None, None]
+    images = generator.integers(0, 160, (400, 1, 16, 16)) + 60 * labels[:, None, None, None]
     return Source(classes=["dark", "bright"], train=Split(images.astype(np.uint8), labels), test=None, origin={"noise": 0})
 '''
 OBJECTIVE = '''"""Cross-entropy with a squared penalty on logits."""

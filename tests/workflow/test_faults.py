@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from filelock import FileLock
 
 from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale.cli import main
 from lipscale.steps.attack import PARTIAL
-from lipscale.steps.train import CHECKPOINT
+from lipscale.steps.train import CHECKPOINT, OUTPUTS
 from lipscale.store import files, locks, state
-from lipscale.store.checksums import record
+from lipscale.store.configs import write_config
 from lipscale.store.dataset import read_dataset
 from lipscale.store.run_folder import RunFolder
 from lipscale.training import loop
 
 pytestmark = pytest.mark.slow
 
+EVALUATED = ("logits.npz", "calibration.json", "sweep.csv", "reliability.csv", "radii.csv", "certificate.json")
 DONE, OTHER, NEW = "list-0.1-seed0", "fixed-20-seed0", "list-0.1-seed1"
 
 
@@ -51,10 +51,8 @@ def steps(folder: Path) -> dict[str, list[str]]:
 
 
 def write_settings(run: configs.Run, experiment: Path) -> None:
-    """The config of a run in the experiment's folder, as the step `configure` writes it."""
-    path = experiment / "runs" / run.run / "config.yaml"
-    files.write_text(path, yaml.safe_dump(run.model_dump(mode="json")))
-    record(path)
+    """The config of a run in the experiment's folder, as the workflow writes it."""
+    write_config(run, experiment / "runs" / run.run / "config.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -171,15 +169,18 @@ def test_what_a_killed_process_leaves_is_overwritten(copied):
     commands = steps(copied)
     commands["train"][1] = str(copied / "runs" / DONE)
     before = contents(copied)
-    for path in [path for name in ("runs", "tables") for path in (copied / name).rglob("*.*") if path.is_file()]:
-        if not path.name.startswith((".", "attack")):
+    written = [
+        *(copied / "tables").iterdir(),
+        *((copied / "runs" / DONE) / name for name in (*OUTPUTS, *EVALUATED, CHECKPOINT)),
+    ]
+    for path in [*(copied / "tables").iterdir(), *of_run]:
+        if path.is_file() or path.name == CHECKPOINT:
             path.with_name(f".partial-{path.name}").write_bytes(b"PK half a file")
-    (copied / "runs" / DONE / f".partial-{CHECKPOINT}").write_bytes(b"PK half a file")
     for step in ("train", "evaluate", "attack", "tabulate"):
         assert main(commands[step]) == 0
     after = contents(copied)
     assert set(after) == set(before)
-    for name in ("model.safetensors", "logits.npz", "calibration.json", "sweep.csv", "radii.csv", "images.csv"):
+    for name in ("model.safetensors", *EVALUATED, "images.csv"):
         assert after[f"runs/{DONE}/{name}"] == before[f"runs/{DONE}/{name}"]
 
 
@@ -269,9 +270,8 @@ def test_file_system_without_locks(tmp_path, monkeypatch):
 def test_memory_that_runs_out_is_named(copied):
     """For real, on the CPU: the process may have half a GiB more than its imports take."""
     run = RunFolder(copied / "runs" / NEW)
-    write_settings(
-        configs.check_run({**run.settings.model_dump(), "network": {"architecture": "mlp", "widths": [20000, 20000]}}), copied
-    )
+    network = {**run.settings.network.model_dump(), "widths": [20000, 20000]}
+    write_settings(configs.check_run({**run.settings.model_dump(), "network": network}), copied)
     code = """if True:
         import resource, sys
         from pathlib import Path

@@ -2,7 +2,6 @@ rule attack:
     input:
         arrays=rules.prepare_data.output.arrays,
         manifest=rules.prepare_data.output.manifest,
-        config=ancient(of_heavy("config.yaml")),
         model=of_heavy("model.safetensors"),
         logits=of_heavy("logits.npz"),
         calibration=of_heavy("calibration.json"),
@@ -36,7 +35,6 @@ rule falsify_certificates:
     input:
         arrays=rules.prepare_data.output.arrays,
         manifest=rules.prepare_data.output.manifest,
-        config=ancient(of_heavy("config.yaml")),
         model=of_heavy("model.safetensors"),
     output:
         rows=of_heavy("falsification.csv"),

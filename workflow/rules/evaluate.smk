@@ -2,7 +2,6 @@ rule evaluate:
     input:
         arrays=rules.prepare_data.output.arrays,
         manifest=rules.prepare_data.output.manifest,
-        config=ancient(of_light("config.yaml")),
         model=of_light("model.safetensors"),
         history=of_light("history.csv"),
     output:

@@ -1,20 +1,31 @@
-"""What the workflow does before its first job, and what it says when a job has failed."""
+"""What the workflow does before its first job, and what it prints when a job has failed."""
 
 import time
 
 STARTED = time.time()
 
 
-# Nothing that was computed is overwritten: runs and attacks of other settings are moved away before their jobs begin.
+COMPUTING = {"prepare_data", "train", "evaluate", "attack", "falsify_certificates", "tabulate", "tabulate_falsifications"}
+
+
+# The one checked config that travels with an experiment and with each of its runs is written before the first job. It is no
+# input of a rule: a changed setting reruns the rules that have it among their params. Nothing that was computed is
+# overwritten: runs and attacks of other settings are moved away first.
 onstart:
+    from lipscale.store.configs import write_configs
     from lipscale.store.replaced import move_aside, not_asked_for
 
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("train", "attack", "falsify_certificates")]
-    folders = {Path(path).parent: job.rule.name for job in jobs for path in job.output}
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in COMPUTING]
+    folders = {}
+    for job in jobs:
+        if job.rule.name in ("train", "attack", "falsify_certificates"):
+            folders.setdefault(job.rule.name, set()).update(Path(path).parent for path in job.output)
     for moved, reason in move_aside(CONFIG, folders):
         print(f"{moved} keeps what was made with {reason}", file=sys.stderr, flush=True)
     if stale := not_asked_for(CONFIG, Path(RESULTS)):
         print(f"{RESULTS}/runs has runs that the config does not ask for: {', '.join(stale)}", file=sys.stderr, flush=True)
+    if jobs:
+        write_configs(CONFIG, Path(RESULTS))
 
 
 # The sentence of a job that failed, last and once; or the end of its log.

@@ -1,6 +1,6 @@
 TABLES = ("runs", "robustness", "history", "feedback", "sweep", "reliability", "certified")
 OF_RUN = (
-    "config.yaml", "history.csv", "feedback.csv", "provenance.json", "calibration.json", "reliability.csv", "sweep.csv",
+    "history.csv", "feedback.csv", "provenance.json", "calibration.json", "reliability.csv", "sweep.csv",
     "radii.csv", "certificate.json", "attack.csv", "attack.json",
 )  # fmt: skip
 
@@ -8,8 +8,7 @@ OF_RUN = (
 rule tabulate:
     input:
         manifest=rules.prepare_data.output.manifest,
-        config=ancient(rules.configure.output),
-        runs=[f"{run_folder(settings)}/{name}" for settings in RUNS for name in OF_RUN if name != "config.yaml"],
+        runs=[f"{run_folder(settings)}/{name}" for settings in RUNS for name in OF_RUN],
     output:
         [f"{run_folder(settings)}/images.csv" for settings in RUNS],
         [f"{RESULTS}/tables/{name}.csv" for name in TABLES],
@@ -35,8 +34,7 @@ rule tabulate:
 
 rule tabulate_falsifications:
     input:
-        config=ancient(rules.configure.output),
-        summaries=[f"{folder}/falsification.json" for folder in folders_of("constrained")],
+        [f"{folder}/falsification.json" for folder in folders_of("constrained")],
     output:
         f"{RESULTS}/tables/falsification.csv",
     log:

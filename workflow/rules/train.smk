@@ -2,7 +2,6 @@ rule train:
     input:
         arrays=rules.prepare_data.output.arrays,
         manifest=rules.prepare_data.output.manifest,
-        config=ancient(of_heavy("config.yaml")),
     output:
         history=of_heavy("history.csv"),
         feedback=of_heavy("feedback.csv"),

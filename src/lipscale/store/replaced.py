@@ -1,6 +1,6 @@
 """Results of other settings are moved to `results/<experiment>/replaced/` before the workflow computes new ones."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lipscale import config
@@ -13,24 +13,18 @@ ATTACK = {"epsilons": "epsilons", "images": "attack_images", "spot_checks": "spo
 FALSIFY = {"images": "falsify_images", "seed": "attack_seed"}
 
 
-def move_aside(wanted: config.Experiment, folders: Mapping[Path, str]) -> Iterator[tuple[Path, str]]:
+def move_aside(wanted: config.Experiment, folders: Mapping[str, Iterable[Path]]) -> Iterator[tuple[Path, str]]:
     """Move what is about to be recomputed with other settings; yields each new path and what the settings were.
 
     Args:
         wanted: the config of the experiment.
-        folders: run folders, and which rule is about to write into them: train, attack or falsify_certificates.
+        folders: the run folders that each rule is about to write into: train, attack, falsify_certificates.
     """
     settings = {run.run: run for run in config.runs(wanted)}
-    for folder, rule in sorted(folders.items(), key=lambda item: (item[1] != "train", item[0])):
-        run = settings.get(folder.name)
-        if run is None or not folder.exists():
-            continue
-        if rule == "train" and (difference := _trained_differently(folder, run)):
-            yield _move(folder, [folder]), difference
-        elif rule == "attack" and (difference := _attacked_differently(folder / "attack.json", run, ATTACK)):
-            yield _move(folder, [folder / "attack.csv", folder / "attack.json"], "-attack"), difference
-        elif rule != "train" and (difference := _attacked_differently(folder / "falsification.json", run, FALSIFY)):
-            yield _move(folder, [folder / "falsification.csv", folder / "falsification.json"], "-falsification"), difference
+    for rule, changed, names, suffix in RULES:
+        for folder in sorted(folders.get(rule, ())):
+            if folder.exists() and folder.name in settings and (reason := changed(folder, settings[folder.name])):
+                yield _move(folder, names, suffix), reason
 
 
 def not_asked_for(wanted: config.Experiment, results: Path) -> list[str]:
@@ -56,13 +50,21 @@ def _trained_differently(folder: Path, run: config.Run) -> str:
     return _first_difference(before, run.identity()) or "other settings"
 
 
-def _attacked_differently(path: Path, run: config.Run, names: Mapping[str, str]) -> str:
+def _attacked_differently(folder: Path, run: config.Run) -> str:
+    return _other_options(folder / "attack.json", run, ATTACK)
+
+
+def _falsified_differently(folder: Path, run: config.Run) -> str:
+    return _other_options(folder / "falsification.json", run, FALSIFY)
+
+
+def _other_options(path: Path, run: config.Run, names: Mapping[str, str]) -> str:
+    """The first key of the section `evaluation` that a finished attack was made with another value of; empty if none."""
     try:
         found = files.read_json(path)
     except (OSError, ValueError):
         return ""
-    evaluation = run.evaluation.model_dump(mode="json")
-    options = found.get("options", found)
+    evaluation, options = run.evaluation.model_dump(mode="json"), found.get("options", found)
     before = {key: options.get(name) for name, key in names.items()}
     after = {key: sorted(evaluation[key]) if key == "epsilons" else evaluation[key] for key in names.values()}
     return _first_difference(before, after, "evaluation.")
@@ -79,17 +81,24 @@ def _first_difference(before: Mapping, after: Mapping, prefix: str = "") -> str:
     return ""
 
 
-def _move(folder: Path, paths: list[Path], suffix: str = "") -> Path:
-    """Move a run's folder, or some of its files with their checksums, to a new folder under `replaced`."""
+def _move(folder: Path, names: Sequence[str], suffix: str) -> Path:
+    """Move a run's folder, or the named files of it with their checksums, to a new folder under `replaced`."""
     parent, number = folder.parent.parent / FOLDER_NAME, 1
     while (target := parent / f"{folder.name}{suffix}-{number}").exists():
         number += 1
     parent.mkdir(parents=True, exist_ok=True)
-    if paths == [folder]:
+    if not names:
         return folder.rename(target)
-    for path in paths:
-        for source in (path, path.parent / FOLDER / f"{path.name}.json"):
-            if source.exists():
-                (new := target / source.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
-                source.rename(new)
+    for name in names:
+        for relative in (Path(name), Path(FOLDER, f"{name}.json")):
+            if (folder / relative).exists():
+                (target / relative).parent.mkdir(parents=True, exist_ok=True)
+                (folder / relative).rename(target / relative)
     return target
+
+
+RULES = (  # the rule, what tells that results are of other settings, the files that are moved (none: the whole folder)
+    ("train", _trained_differently, (), ""),
+    ("attack", _attacked_differently, ("attack.csv", "attack.json"), "-attack"),
+    ("falsify_certificates", _falsified_differently, ("falsification.csv", "falsification.json"), "-falsification"),
+)
