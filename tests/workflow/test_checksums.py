@@ -70,7 +70,7 @@ def refused(capsys):
     """`refused(results, step)` runs the step that reads a file, as the workflow does, and returns the sentence it ends with."""
 
     def run(results: Path, step: str) -> str:
-        extra = {"page": ["provenance", results, "--output", results / "pages" / "provenance.html"]}
+        extra = {"page": ["provenance", results, "--launched", "x", "--output", results / "pages" / "provenance.html"]}
         folders = [results / RUN] if step in ("evaluate", "attack") else [results]
         assert main([step, *map(str, extra.get(step, folders))]) == 1
         return capsys.readouterr().err.splitlines()[-1]
@@ -117,11 +117,11 @@ def test_deleted_file_is_recomputed_as_it_was(finished, tmp_path):
 
 
 def test_files_of_another_run_are_refused(copied, refused):
-    """Whole files with whole checksums, but of another run: logits that are not this model's."""
+    """Whole files with whole checksums, but of another run: a calibration that is not of these logits."""
     run, other = copied / "results" / "small" / RUN, copied / "results" / "small" / "runs/list-1-seed0"
-    for name in ("logits.npz", ".checksums/logits.npz.json"):
+    for name in ("calibration.json", ".checksums/calibration.json.json"):
         shutil.copyfile(other / name, run / name)
-    assert "logits.npz was made from another version of model.safetensors" in refused(copied / "results" / "small", "attack")
+    assert "calibration.json was made from another version of logits.npz" in refused(copied / "results" / "small", "attack")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_results_of_another_config_are_refused(copied, section, key, value, mess
     experiment = ExperimentFolder(copied / "results" / "small")
     experiment.__dict__["config"] = config  # as if it had been configured again, and nothing else
     with pytest.raises(LipscaleError, match=message):
-        check_origin(experiment)
+        check_origin(experiment, configs.runs(config))
 
 
 def test_results_of_another_version_are_refused(copied, refused):

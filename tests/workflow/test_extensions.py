@@ -108,7 +108,7 @@ def test_parts_in_one_file_each_outside_the_tree(extensions, tmp_path, monkeypat
     results = tmp_path / "results" / "toys"
     runs = pd.read_csv(results / "tables" / "runs.csv")
     assert set(runs["method"]) == {"list", "fixed", "unconstrained"}
-    assert (runs["clean_accuracy"] > 0.9).all()
+    assert (runs["clean_accuracy"] > 0.7).all()
     assert pd.read_csv(results / "figures" / "final.csv")["run"].tolist() == runs["run"].tolist()
     assert (pd.read_csv(results / "tables" / "falsification.csv")["broken"] == 0).all()
 

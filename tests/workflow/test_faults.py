@@ -169,10 +169,7 @@ def test_what_a_killed_process_leaves_is_overwritten(copied):
     commands = steps(copied)
     commands["train"][1] = str(copied / "runs" / DONE)
     before = contents(copied)
-    written = [
-        *(copied / "tables").iterdir(),
-        *((copied / "runs" / DONE) / name for name in (*OUTPUTS, *EVALUATED, CHECKPOINT)),
-    ]
+    of_run = [copied / "runs" / DONE / name for name in (*OUTPUTS, *EVALUATED, CHECKPOINT)]
     for path in [*(copied / "tables").iterdir(), *of_run]:
         if path.is_file() or path.name == CHECKPOINT:
             path.with_name(f".partial-{path.name}").write_bytes(b"PK half a file")

@@ -240,7 +240,7 @@ def test_nothing_is_left_to_do(finished):
 def test_a_new_style_redraws_a_figure_and_trains_nothing(finished):
     code = finished / "src" / "lipscale" / "report" / "figures" / "figure3.py"
     before = code.read_text()
-    code.write_text(before.replace("s=30", "s=40"))
+    code.write_text(before + "# another style\n")
     said = snakemake(finished, TINY, "--dry-run", "--cores", 2, root=finished).stdout
     code.write_text(before)
     assert planned(said) == {"draw_figure3", "all"}
