@@ -26,7 +26,7 @@ test: .venv/complete
 	python -m pytest -n 2 --dist loadfile
 
 docs: .venv/complete
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 unlock: .venv/complete
 	snakemake --cores 1 --configfile $(CONFIG) --unlock
