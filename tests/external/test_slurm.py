@@ -161,6 +161,7 @@ def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(sl
     models = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/model.safetensors")}
     assert len(models) == 13
 
+    snakemake(tmp_path, config, "--cores", 1, "--unlock")
     workflow = Workflow(slurm, tmp_path, config, *shared)
     workflow.said()
     assert {path: path.stat().st_mtime_ns for path in models} == models

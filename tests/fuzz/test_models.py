@@ -13,12 +13,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from fuzzing import broken, examples, refused
 from lipscale.certification.certificate import certificate
 from lipscale.certification.export import export
 from lipscale.certification.model_file import load, save
 from lipscale.certification.plain_layers import Centre, GroupSort2, Residual, Scale
 from lipscale.networks.network import build_network
-from strategies import broken, examples, mutated, refused
+from strategies import mutated
 
 SHAPE = (2, 8, 8)
 

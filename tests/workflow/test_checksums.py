@@ -127,7 +127,7 @@ def test_files_of_another_run_are_refused(copied, refused):
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [
-        ("training", "epochs", 3, r"fixed-20-seed0.config\.yaml was made with training\.epochs = 2, and the config says 3"),
+        ("training", "epochs", 3, r"list-1-seed0.config\.yaml was made with training\.epochs = 2, and the config says 3"),
         ("evaluation", "attack_images", 9, r"attack\.json was made with images = 8, and the config says 9"),
         ("dataset", "split_seed", 1, r"manifest\.json was made with split_seed = 0, and the config says 1"),
         ("network", "bias", False, r"config\.yaml was made with network\.bias = True, and the config says False"),

@@ -17,12 +17,11 @@ from filelock import FileLock
 from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale.cli import main
-from lipscale.steps.attack import PARTIAL
 from lipscale.steps.train import CHECKPOINT, OUTPUTS
 from lipscale.store import files, locks, state
 from lipscale.store.configs import write_config
 from lipscale.store.dataset import read_dataset
-from lipscale.store.run_folder import RunFolder
+from lipscale.store.run_folder import PARTIAL, RunFolder
 from lipscale.training import loop
 
 pytestmark = pytest.mark.slow

@@ -78,6 +78,7 @@ def kill(folder: Path, verb: str, victim: str, delay: float) -> str | None:
     """
     for path in (folder / "results" / "tiny" / "runs").glob(f"*/{MADE[verb]}"):
         path.unlink()  # where orphans or the last start have got further than this job
+    (folder / TARGET).unlink(missing_ok=True)
     output = folder / "output.txt"
     snakemake(folder, CONFIG, "--cores", 1, "--unlock")
     process = start(folder, output)

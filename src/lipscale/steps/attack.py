@@ -18,10 +18,8 @@ from lipscale.steps.common import add_runs, run_folders
 from lipscale.store import files, locks, provenance, state
 from lipscale.store.checksums import checked, record
 from lipscale.store.dataset import read_dataset
-from lipscale.store.run_folder import RunFolder
+from lipscale.store.run_folder import PARTIAL, RunFolder
 from lipscale.training.devices import select_device
-
-PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,9 @@ Writes images.csv into each run's folder, and the tables of the experiment.
 
 import argparse
 
-from lipscale.steps.attack import PARTIAL
 from lipscale.steps.common import add_experiment
 from lipscale.store import locks
-from lipscale.store.run_folder import ExperimentFolder
+from lipscale.store.run_folder import PARTIAL, ExperimentFolder
 from lipscale.tables.join import tabulate
 
 

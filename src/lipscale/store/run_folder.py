@@ -11,6 +11,8 @@ from lipscale.store import files
 from lipscale.store.checksums import checked
 from lipscale.store.dataset import read_manifest
 
+PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
+
 
 class ExperimentFolder:
     """results/<experiment>: `config.yaml` (checked, defaults filled in), `data/`, `runs/`, `tables/`, `figures/`, `pages/`."""
