@@ -82,7 +82,7 @@ rule figures:
         "2>&1 | tee {log:q}"
 
 
-# The provenance page is written by a local rule: only the Snakemake that was started knows its command.
+# The provenance page is written by a local rule: only the Snakemake that was started knows its command. A rule with a group is not local.
 for page, (category, table) in PAGES.items():
 
     rule:
@@ -99,7 +99,7 @@ for page, (category, table) in PAGES.items():
         benchmark:
             f"{RESULTS}/benchmarks/page_{page}.tsv"
         group:
-            "provenance" if page == "provenance" else "figures"
+            None if page == "provenance" else "figures"
         conda:
             "../../envs/figures.yaml"
         threads: 1
