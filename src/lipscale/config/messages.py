@@ -95,6 +95,7 @@ def _refusal(errors: list[dict], model: type[BaseModel]) -> LipscaleError:
         return wrong(key, value, f"one of {context['expected'].replace(chr(39), '').replace(' or ', ', ')}")
     if kind == "value_error":
         return _of_a_validator(key, value, str(context["error"]))
+    context = {name: shown(bound) if isinstance(bound, float) else bound for name, bound in context.items()}
     return wrong(key, value, ALLOWED[kind].format(**context) if kind in ALLOWED else error["msg"])
 
 
