@@ -15,6 +15,7 @@ from fuzzing import examples
 from lipscale import discovery
 from lipscale.training.adversarial import Ball, ascend
 from lipscale.training.objectives import brier, caat, flsd, focal, label_smoothing, pgd, trades
+from lipscale.training.precision import fast_logits
 from lipscale.units import distance
 from test_networks import SHAPE, make
 
@@ -179,6 +180,23 @@ def test_weights_are_orthogonalised_once(name, monkeypatch):
     monkeypatch.setattr(layer, "forward", lambda: calls.append(1) or forward())
     objective(name)(network, *batch())
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_kept_weights_are_orthogonalised_outside_the_pass(precision, monkeypatch):
+    """So that a compiled pass, whose graph is freed by the first gradient of an attack, does not contain it."""
+    network, where = make("mlp"), []
+    layer = network.layers[0].parametrizations.weight
+    orthogonalise, forward = layer.forward, network.forward
+    monkeypatch.setattr(layer, "forward", lambda: where.append(bool(inside)) or orthogonalise())
+    inside = []
+    monkeypatch.setattr(network, "forward", lambda images: inside.append(1) or forward(images))
+    value = objective("pgd", steps=2)(lambda images: fast_logits(network, images, precision), *batch())
+    value.backward()
+    assert where == [False]
+    assert len(inside) == 3
+    fast_logits(network, batch()[0], "float32")
+    assert where == [False, True]  # nothing is kept after the block, and a plain pass is left as it is
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)

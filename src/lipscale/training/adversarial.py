@@ -7,15 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.utils import parametrize
 
 from lipscale.units import distance
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
-
-# Around an attack and the loss at its points: weights are orthogonalised once, in the first pass. That pass must record
-# gradients (not be under torch.no_grad), since the loss reuses its weights.
-orthogonalised_once = parametrize.cached
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def loss(forward, images, labels, settings: Settings, lipschitz: float):
     """Mean over a batch; arguments as for `cross_entropy.loss`."""
     from torch.nn.functional import cross_entropy
 
-    from lipscale.training.adversarial import orthogonalised_once
+    from lipscale.training.precision import orthogonalised_once
 
     with orthogonalised_once():
         points = calibration_attack(forward, images, labels, settings)

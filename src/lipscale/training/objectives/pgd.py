@@ -26,7 +26,8 @@ def loss(forward, images, labels, settings: Settings, lipschitz: float):
     """Mean over a batch; arguments as for `cross_entropy.loss`."""
     from torch.nn.functional import cross_entropy
 
-    from lipscale.training.adversarial import Ball, ascend, orthogonalised_once
+    from lipscale.training.adversarial import Ball, ascend
+    from lipscale.training.precision import orthogonalised_once
 
     ball = Ball.of(images, settings)
     with orthogonalised_once():

@@ -32,7 +32,8 @@ def loss(forward, images, labels, settings: Settings, lipschitz: float):
     import torch
     from torch.nn.functional import cross_entropy
 
-    from lipscale.training.adversarial import Ball, ascend, orthogonalised_once
+    from lipscale.training.adversarial import Ball, ascend
+    from lipscale.training.precision import orthogonalised_once
 
     ball = Ball.of(images, settings)
     with orthogonalised_once():
