@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lipscale.method.feedback import LipschitzFeedback as LipschitzFeedback
     from lipscale.method.feedback import Update as Update
     from lipscale.method.temperature import fit_temperature as fit_temperature
+    from lipscale.networks.maxmin import MaxMin as MaxMin
     from lipscale.networks.network import LipschitzNetwork as LipschitzNetwork
     from lipscale.networks.network import build_network as build_network
 
@@ -53,6 +54,7 @@ _MODULES = {
     "LipschitzBudget": "method.budget",
     "LipschitzFeedback": "method.feedback",
     "LipschitzNetwork": "networks.network",
+    "MaxMin": "networks.maxmin",
     "PlainNetwork": "certification.plain_layers",
     "Residual": "certification.plain_layers",
     "Scale": "certification.plain_layers",

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from orthogonium.layers import MaxMin
+from orthogonium import layers as orthogonium
 from torch import nn
 
 from lipscale.errors import LipscaleError
+from lipscale.networks.maxmin import MaxMin
 
 Shape = tuple[int, ...]
 _DEEPEST = 4  # branches within branches
@@ -100,7 +101,7 @@ KINDS = {
     ),
     "residual": Kind(Residual),
 }
-KIND_OF = {kind.build: name for name, kind in KINDS.items()}
+KIND_OF = {kind.build: name for name, kind in KINDS.items()} | {orthogonium.MaxMin: "maxmin"}  # the same function
 ALLOWED = ", ".join(KINDS)
 
 

@@ -27,12 +27,12 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import torch
-from orthogonium.layers import MaxMin
 from torch import nn
 
 from lipscale import discovery
 from lipscale.errors import LipscaleError
 from lipscale.method.budget import LipschitzBudget, Unlimited
+from lipscale.networks.maxmin import MaxMin
 
 FAMILIES = "lipscale.networks.families"
 
