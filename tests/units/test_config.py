@@ -122,7 +122,7 @@ BAD = {
         "unknown key 'gamma' in training.objective",
     ),
     "no objective": ({"training": {"objective": 3}}, "training.objective is 3; allowed: a mapping"),
-    "an unknown family": ({"network": {"family": "cayley"}}, "network.family is 'cayley'; allowed: one of orthogonal"),
+    "an unknown family": ({"network": {"family": "cayley"}}, "network.family is 'cayley'; allowed: one of aol, orthogonal"),
     "a family without constraint": ({"network": {"family": "unconstrained"}}, "network.family is 'unconstrained'; allowed: "),
     "unknown allocation": (
         {"network": {"allocation": "equal"}},
