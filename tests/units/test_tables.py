@@ -11,7 +11,7 @@ from lipscale.errors import LipscaleError
 from lipscale.store import checksums, files
 from lipscale.tables import comparison, falsifications, join, origin
 from lipscale.tables.curves import certified_curve
-from lipscale.tables.images import check_order, join_images
+from lipscale.tables.images import certified, check_order, join_images
 from lipscale.tables.reader import Tables, by_setting, plain_title, settings_of, standard, where
 from lipscale.tables.runs import KEY
 from made_experiment import COMMIT, EPSILONS, RUNS, make, runs, settings
@@ -37,7 +37,7 @@ def tables(experiment) -> Tables:
     return Tables(experiment.tables)
 
 
-def test_runs(tables):
+def test_runs(experiment, tables):
     assert list(tables.runs) == RUN_COLUMNS
     assert len(tables.runs) == 2 * len(RUNS)
     row = tables.runs.iloc[0]
@@ -45,7 +45,8 @@ def test_runs(tables):
     assert (row["clean_accuracy"], row["evaluated_clean_accuracy"], row["evaluated_images"]) == (6 / 8, 5 / 6, 6)
     assert (row["certified_36"], row["pair_certified_36"], row["robust_36"]) == (4 / 8, 4 / 8, 4 / 6)
     assert (row["certified_72"], row["pair_certified_72"], row["robust_72"]) == (2 / 8, 3 / 8, 3 / 6)
-    assert (row["attacked_72"], row["spot_checked_72"]) == (4, 2)
+    assert (row["attacked_72"], row["spot_checked_72"]) == (3, 2)
+    assert certified(join_images(experiment.runs[0]), 72).tolist() == [True] * 3 + [False] * 5  # the third by its pair radius
     free = tables.runs[tables.runs["method"] == "unconstrained"]
     assert (free[["initial_lipschitz", "lipschitz"]] == math.inf).all(axis=None)
     assert (free["certified_36"] == 0).all()
@@ -130,6 +131,9 @@ def test_broken_certificate_stops_the_tables(experiment):
     check_order(images, EPSILONS, "run")
     with pytest.raises(LipscaleError, match="run: test images 0 are certified, yet broken by the attack at 36/255"):
         check_order(images.assign(robust_36=images["robust_36"].where(images["index"] != 0, 0)), EPSILONS, "run")
+    assert images["radius"][2] < 72 / 255 <= images["pair_radius"][2]  # certified by the pair radius alone
+    with pytest.raises(LipscaleError, match="run: test images 2 are certified, yet broken by the attack at 72/255"):
+        check_order(images.assign(robust_72=images["robust_72"].where(images["index"] != 2, 0)), EPSILONS, "run")
     with pytest.raises(LipscaleError, match="test images 6 are called robust, yet misclassified at 72/255"):
         check_order(images.assign(robust_72=images["robust_72"].where(images["index"] != 6, 1)), EPSILONS, "run")
 

@@ -149,7 +149,7 @@ class Evaluation(Settings):
     epsilons: CountList = Field(description="l2 budgets of the attack, in 1/255 of the pixel range")
     attack_images: Count = Field(
         description="largest number of test images whose robustness is evaluated, a seeded choice, the same for every run; "
-        "AutoAttack attacks those that are classified correctly and not certified, and the spot checks"
+        "AutoAttack attacks those that are classified correctly and certified by neither radius, and the spot checks"
     )
     spot_check_images: NonNegative = Field(
         description="largest number of certified images, for each run and epsilon, that are attacked too; a seeded choice"
