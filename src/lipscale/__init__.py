@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lipscale.certification.certify import Certification as Certification
     from lipscale.certification.certify import certify as certify
     from lipscale.certification.export import export as export
-    from lipscale.certification.model_file import load as load
     from lipscale.certification.model_file import save as save
     from lipscale.certification.plain_layers import Centre as Centre
     from lipscale.certification.plain_layers import GroupSort2 as GroupSort2
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from lipscale.method.temperature import fit_temperature as fit_temperature
     from lipscale.networks.network import LipschitzNetwork as LipschitzNetwork
     from lipscale.networks.network import build_network as build_network
+    from lipscale.published import load as load
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ _MODULES = {
     "export": "certification.export",
     "falsify": "attacks.falsification",
     "fit_temperature": "method.temperature",
-    "load": "certification.model_file",
+    "load": "published",
     "save": "certification.model_file",
 }
 
