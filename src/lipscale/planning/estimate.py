@@ -100,9 +100,9 @@ def comparable_record(experiment: config.Experiment, paths: Iterable[Path]) -> t
 def estimate(experiment: config.Experiment, record: Record) -> Estimate:
     """What an experiment will take, if it costs as much as a comparable one.
 
-    The time of training is proportional to the number of steps, and to the passes that a step of the objective takes. Attacks have
-    a cost for each batch and each image of the share that has to be attacked. The rest is proportional to the number of runs. A method that the record lacks is taken to cost as
-    much as the dearest one in the record.
+    The time of training is proportional to the number of steps, and to the passes that a step of the objective takes. Attacks
+    have a cost for each batch and each image of the share that has to be attacked. The rest is proportional to the number of
+    runs. A method that the record lacks is taken to cost as much as the dearest one in the record.
 
     Raises:
         LipscaleError: the data of the record have fewer images than the config sets aside.

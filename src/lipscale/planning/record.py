@@ -57,7 +57,7 @@ class Jobs(_Part):
 
 
 class Training(Jobs):
-    """Seconds of each run, by method."""
+    """Seconds of each run, by method, divided by the passes that a step of its objective takes."""
 
     seconds: ByMethod
 
@@ -150,6 +150,7 @@ def _measure(results: Path) -> Record:
     manifest = files.read_json(results / "data" / "manifest.json")
     methods, benchmarks = [run["method"] for run in settings], results / "benchmarks"
     seconds = [run["seconds"] for run in provenance]
+    train = _by_method(methods, _per_pass(settings, seconds))
     once = list(benchmark_files.once(benchmarks))
     return Record(
         experiment=results.name,
@@ -159,7 +160,7 @@ def _measure(results: Path) -> Record:
         epochs=settings[0]["training"]["epochs"],
         images={split: count["images"] for split, count in manifest["counts"].items()},
         train={
-            "seconds": _by_method(methods, _per_pass(settings, seconds)),
+            "seconds": train,
             **benchmark_files.overhead(benchmarks / "train", seconds),
         },
         attack=_attack(folders, methods, benchmarks / "attack"),
