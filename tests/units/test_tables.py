@@ -152,8 +152,9 @@ def test_all_images_are_in_one_table(experiment):
     assert len(images) == 8 * len(tables.runs)
     one = images[images["run"] == "list-0.1-seed1"]
     assert one["right"].tolist() == [1] * 6 + [0] * 2
-    assert one["confidence"].tolist() == pytest.approx(1 / (1 + np.exp(-np.arange(1, 9))), abs=6e-5)
-    assert one["scaled_confidence"].tolist() == pytest.approx(1 / (1 + np.exp(-np.arange(1, 9) / 2)), abs=6e-5)
+    assert one["confidence"].tolist() == pytest.approx(1 / (1 + np.exp(-np.arange(1, 9))), abs=5e-4)
+    assert one["scaled_confidence"].tolist() == pytest.approx(1 / (1 + np.exp(-np.arange(1, 9) / 2)), abs=5e-4)
+    assert one["confidence"].iloc[-1] < 1
     assert one["robust_36"].isna().tolist() == [False] * 5 + [True, False, True]
     for epsilon in EPSILONS:
         shares = (images["radius"] >= epsilon / 255).groupby(images["run"], sort=False).mean()
@@ -168,9 +169,9 @@ def test_rounding_moves_no_value_across_an_edge():
     radii = np.concatenate([generator.random(5000), np.arange(200) / 255, np.nextafter(np.arange(1, 200) / 255, 0)])
     edges = np.arange(1021) / 255
     found = rounded(radii, lambda values: np.searchsorted(edges, values, side="right"))
-    assert np.abs(found - radii).max() <= 5e-5
+    assert np.abs(found - radii).max() <= 5e-4
     assert ((found[:, None] >= edges) == (radii[:, None] >= edges)).all()
-    assert np.mean(found == np.round(radii[: len(found)], 4)) > 0.9
+    assert np.mean(found[:5000] == np.round(radii[:5000], 3)) > 0.8
     confidences = np.clip(generator.beta(5, 1, 5000) * 1.1, 0, 1)
     assert (bin_of(rounded(confidences, bin_of)) == bin_of(confidences)).all()
 

@@ -12,6 +12,8 @@ with 10,000 images, and a replicate, which adds noise to noise, is larger still.
 the truth. `ece_interval` moves the replicates to the measured value and lowers the lower end by `ece_bias`.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from lipscale.evaluation.metrics import BINS, bin_of
@@ -102,5 +104,7 @@ def over_seeds(samples: np.ndarray, seed: int = 1) -> np.ndarray:
         seed: of the random draws.
     """
     seeds, replicates = samples.shape
-    weights = bootstrap_weights(seeds, replicates, seed)
-    return (weights * samples.T).sum(axis=1) / seeds
+    return (_seed_weights(seeds, replicates, seed) * samples.T).sum(axis=1) / seeds
+
+
+_seed_weights = lru_cache(maxsize=8)(bootstrap_weights)
