@@ -14,7 +14,7 @@ from lipscale.tables.intervals import Sampled
 from lipscale.units import distance
 
 Row = dict[str, object]
-KEY = ("run", "method", "initial_lipschitz", "seed")
+KEY = ("run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed")
 SETTING = tuple(name for name in KEY if name not in ("run", "seed"))
 PER_EPSILON = (  # also columns NAME_EPS of runs.csv
     "certified",
@@ -80,8 +80,11 @@ def identity(results: RunResults) -> Row:
     settings = results.folder.settings
     return {
         "run": settings.run,
+        "setting": settings.setting,
         "method": settings.method,
+        "variant": settings.variant,
         "initial_lipschitz": float(settings.initial_lipschitz),
+        "offset": float(settings.training.offset),
         "seed": settings.seed,
     }
 
