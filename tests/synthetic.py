@@ -1,5 +1,7 @@
 """Small frozen networks with random orthogonal weights, and images for them: no training, no files."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import torch
@@ -110,3 +112,21 @@ def front_tables(settings=CAMPAIGN, epsilons=(36, 72, 108), seeds: int = 3) -> d
             ends = {"mean": mean, "low": max(mean - half, mean / 2), "high": mean + half, "seeds": seeds, "images": 512}
             intervals.append({"setting": name, **names, "measure": measure, **ends})
     return {"runs": pd.DataFrame(runs), "intervals": pd.DataFrame(intervals)}
+
+
+def front_curves(settings=CAMPAIGN, seeds: int = 2) -> dict[str, pd.DataFrame]:
+    """certified.csv and reliability.csv of the same experiment."""
+    certified, bins, epsilons = [], [], range(241)
+    edges = np.linspace(0, 1, 16)
+    for key in settings:
+        name, values = setting_name(*key), measured(*key, epsilons)
+        names = dict(zip(("method", "variant", "initial_lipschitz", "offset"), key, strict=True))
+        for seed in range(seeds):
+            run = {"run": f"{name}-seed{seed}", "setting": name, **names, "seed": seed}
+            certified += [run | {"epsilon": e, "certified_accuracy": values[f"certified_{e}"]} for e in epsilons]
+            for scaled, ece in ((0, values["ece"]), (1, values["ece_scaled"])):
+                for low, high in pairwise(edges):
+                    middle = (low + high) / 2
+                    row = {"scaled": scaled, "low": low, "high": high, "images": int(1000 * high), "confidence": middle}
+                    bins.append(run | row | {"accuracy": max(0.0, middle - ece)})
+    return {"certified": pd.DataFrame(certified), "reliability": pd.DataFrame(bins)}

@@ -8,9 +8,9 @@ import pytest
 from matplotlib import pyplot as plt
 
 from lipscale.report import series, style
-from lipscale.report.figures import figure4, figure5
+from lipscale.report.figures import certified, figure3, figure4, figure5, reliability
 from lipscale.tables.reader import Tables
-from synthetic import CAMPAIGN, FEW, OBJECTIVES, front_tables
+from synthetic import CAMPAIGN, FEW, OBJECTIVES, front_curves, front_tables, setting_name
 
 RESTARTED = r"LiST, $\xi$ = 0.5 logits + calibration data (restart)"
 WITHOUT = [key for key in FEW if key[3] == 0]  # neither offsets nor variants
@@ -180,3 +180,28 @@ def test_figures_are_drawn_without_intervals(campaign):
 def test_every_setting_of_the_campaign_has_its_own_name(campaign):
     titles = [series.title(row) for row in campaign.runs.drop_duplicates("setting").itertuples()]
     assert len(set(titles)) == len(CAMPAIGN)
+
+
+def test_certified_and_reliability_show_the_front_and_the_rivals_apart_from_the_poster():
+    tables = Tables.in_memory(front_curves())
+    figure, numbers = certified.draw(tables)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:2] == ["fixed $L$", "LiST from $L_0$; grey: fixed $L$"]
+    lines = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert lines == [
+        ["1", "2", "4", "8", "16", "32", "64", "128"],
+        ["0.1", "1", "10", "100", "1000"],
+        ["0", "18", "36", "72", "108"],
+    ]
+    assert set(numbers["setting"]) == {setting_name(*key) for key in CAMPAIGN if key[0] != "unconstrained"}
+    figure, _ = reliability.draw(tables)
+    titles = [axes.get_title().partition("\n")[0] for axes in figure.axes]
+    assert titles[4:6] == ["LiST, $L_0 = 1000$", r"LiST, $\xi$ = 18/255"]
+    assert titles[-len(OBJECTIVES) :][0] == "label smoothing"
+    assert len(titles) == 5 + 4 + 8 + 1 + len(OBJECTIVES)
+    plt.close("all")
+
+
+def test_figures_1_to_3_show_runs_without_offset_and_variant(campaign):
+    _, numbers = figure3.draw(campaign)
+    assert len(numbers) == 3 * (5 + 8 + 1)

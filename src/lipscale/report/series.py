@@ -108,6 +108,17 @@ def front_start(table: pd.DataFrame) -> float | None:
     return most[(len(most) - 1) // 2]
 
 
+def front(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the front: LiST along its offsets, from the initial L of `front_start`."""
+    usual = (table["method"] == LIST) & (table["variant"] == STANDARD)
+    return table[usual & (table["initial_lipschitz"] == front_start(table))]
+
+
+def unit(table: pd.DataFrame) -> str:
+    """The unit of the offsets of these settings."""
+    return "logits" if any(map(in_logits, table["setting"].unique())) else "1/255"
+
+
 def free(table: pd.DataFrame) -> pd.Series:
     """Which rows are of networks without constraint, which certify nothing."""
     return pd.Series([not method(name).constrained for name in table["method"]], index=table.index, dtype=bool)

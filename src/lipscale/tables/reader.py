@@ -85,6 +85,11 @@ def of(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table[table["method"] == name]
 
 
+def standard(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs with the usual objective and no returned calibration data, without offset: the poster's."""
+    return table[(table["variant"] == "standard") & (table["offset"] == 0)]
+
+
 def by_setting(table: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
     """(method, initial L) and the rows of each setting: methods in the order of METHODS, then by initial L."""
     groups = table.groupby(["method", "initial_lipschitz"])

@@ -165,34 +165,30 @@ def _legend(figure: Figure, numbers: pd.DataFrame) -> None:
 
 
 def _handles(numbers: pd.DataFrame) -> Iterable[Line2D]:
-    shown = {kind: part for kind, part in numbers.groupby("kind")}
+    present = {kind: part for kind, part in numbers.groupby("kind")}
     look = {"color": "black", "mfc": "0.75", "mec": "black", "mew": 0.5, "ms": MARKER}
-    if "front" in shown:
-        row = next(shown["front"].itertuples())
-        label = rf"LiST from $L_0$ = {short(row.initial_lipschitz)}, offset $\xi$ (in {_unit(row.setting)})"
+    if "front" in present:
+        row = next(present["front"].itertuples())
+        label = rf"LiST from $L_0$ = {short(row.initial_lipschitz)}, offset $\xi$ (in {series.unit(present['front'])})"
         yield Line2D([], [], marker=_marker(row), lw=1.0, label=label, **look)
-    if "start" in shown:
-        row = next(shown["start"].itertuples())
+    if "start" in present:
+        row = next(present["start"].itertuples())
         look_small = look | {"ms": SMALL}
         yield Line2D([], [], marker=_marker(row), ls="", label=r"LiST from other $L_0$, $\xi$ = 0", **look_small)
-    if "fixed" in shown:
+    if "fixed" in present:
         yield Line2D([], [], marker="o", lw=0.6, label="fixed $L$", **(look | {"color": "0.5", "ls": ":"}))
-    if "fixed_offset" in shown:
-        row, offsets = next(shown["fixed_offset"].itertuples()), shown["fixed_offset"]["offset"].unique()
+    if "fixed_offset" in present:
+        row, offsets = next(present["fixed_offset"].itertuples()), present["fixed_offset"]["offset"].unique()
         one = rf"$\xi$ = {series.offset_title(row.setting, row.offset)}"
         label = f"fixed $L$, {one}" if len(offsets) == 1 else r"fixed $L$; $\xi$"
         yield Line2D([], [], marker=_marker(row), ls="", label=label, **look)
-    if "free" in shown:
-        row = next(shown["free"].itertuples())
+    if "free" in present:
+        row = next(present["free"].itertuples())
         yield Line2D([], [], marker=_marker(row), ls="", label="no constraint: no certified accuracy", **look)
-    if "other" in shown:
+    if "other" in present:
         yield Line2D([], [], marker=MARKERS["other"], ls="", label="other networks with constraint", **look)
-    if numbers["offset"].max() == 0 and "free" not in shown and "other" not in shown:
+    if numbers["offset"].max() == 0 and "free" not in present and "other" not in present:
         yield Line2D([], [], ls="", label="no runs with an offset, no rivals in this config")
-
-
-def _unit(setting: str) -> str:
-    return "logits" if series.in_logits(setting) else "1/255"
 
 
 def _labels(axes: Axes, table: pd.DataFrame) -> None:
