@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from lipscale.method.budget import LipschitzBudget as LipschitzBudget
     from lipscale.method.feedback import LipschitzFeedback as LipschitzFeedback
     from lipscale.method.feedback import Update as Update
+    from lipscale.method.offset import logit_offset as logit_offset
+    from lipscale.method.offset import offset_logits as offset_logits
     from lipscale.method.temperature import fit_temperature as fit_temperature
     from lipscale.networks.network import LipschitzNetwork as LipschitzNetwork
     from lipscale.networks.network import build_network as build_network
@@ -65,6 +67,8 @@ _MODULES = {
     "falsify": "attacks.falsification",
     "fit_temperature": "method.temperature",
     "load": "certification.model_file",
+    "logit_offset": "method.offset",
+    "offset_logits": "method.offset",
     "save": "certification.model_file",
 }
 

@@ -33,6 +33,12 @@ class Section(SimpleNamespace):
 class Run(Section):
     """The settings of a run."""
 
+    variant = "standard"
+
+    @property
+    def setting(self) -> str:
+        return self.run.rpartition("-seed")[0]
+
     def identity(self) -> dict:
         return {key: self.model_dump("json")[key] for key in ("method", "initial_lipschitz", "seed", "dataset", "training")}
 
@@ -43,7 +49,7 @@ def settings(**changes: dict) -> Section:
         "experiment": "made",
         "dataset": {"name": "digits", "path": None, "split_seed": 0},
         "network": {"architecture": "mlp", "widths": [4]},
-        "training": {"epochs": 3, "learning_rate": 0.1},
+        "training": {"epochs": 3, "learning_rate": 0.1, "offset": 0.0},
         "feedback": {"warmups": 0},
         "evaluation": {"epsilons": EPSILONS, "attack_images": 6, "spot_check_images": 2, "attack_seed": 0},
         "figures": {"posthoc_lipschitz": 20.0},

@@ -416,6 +416,43 @@ def test_data_set_alone_is_checked_as_a_section():
         configs.check_dataset({"name": "cifar10", "validation_images": 5, "x": 1})
 
 
+def test_variants_are_settings_of_their_own(tiny):
+    tiny["runs"]["variants"] = [
+        {"offsets": [18, 36.5], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [1]},
+        {"calibration_data": "continue", "offsets": [36], "list_initial_lipschitz": [0.1]},
+    ]
+    names = [run.setting for run in configs.runs(configs.check(tiny)) if run.seed == 0]
+    assert names == [
+        *("list-0.1", "list-100", "list-0.1-xi18", "list-0.1-xi36.5", "list-0.1-xi36-continue"),
+        *("fixed-1", "fixed-20", "fixed-1-xi18", "fixed-1-xi36.5", "unconstrained"),
+    ]
+    runs = {run.run: run for run in configs.runs(configs.check(tiny))}
+    run = runs["list-0.1-xi36-continue-seed1"]
+    assert (run.training.offset, run.training.calibration_data, run.variant) == (36, "continue", "continue")
+    assert (runs["list-0.1-seed0"].training.offset, runs["list-0.1-seed0"].variant) == (0, "standard")
+    assert configs.check_run(run.model_dump(mode="json")) == run
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        (
+            {"offsets": [36], "unconstrained_learning_rate": 0.1},
+            "training.offset is 36; allowed: 0 for the method unconstrained",
+        ),
+        ({"offsets": [-1]}, "runs.variants[0].offsets[0] is -1; allowed: 0 or more"),
+        ({"offset": [1]}, "unknown key 'offset' in runs.variants[0]; allowed: calibration_data, fixed_lipschitz"),
+        ({"list_initial_lipschitz": [0.1]}, "2 runs would share the name list-0.1-seed0"),
+        ({"calibration_data": "some"}, "runs.variants[0].calibration_data is 'some'; allowed: one of none, continue, restart"),
+    ],
+)
+def test_bad_variant_is_refused(tiny, variant, sentence):
+    tiny["runs"]["variants"] = [variant]
+    with pytest.raises(LipscaleError) as caught:
+        configs.check(tiny)
+    assert str(caught.value).startswith(f"config: {sentence}")
+
+
 def test_overrides(tiny):
     changed_config = configs.overridden(tiny, ["training={epochs: 10}", "experiment=other", "figures={posthoc_lipschitz: 1}"])
     experiment = configs.check(changed_config)
@@ -461,12 +498,13 @@ class Settings(SourceSettings):
     def image_shape(self):
         return (1, self.side, self.side)
 """,
-        "objectives/focal.py": """
+        "objectives/soft.py": """
 from typing import Literal
-from lipscale.settings import Positive, Settings as Section
+from lipscale.settings import Positive
+from lipscale.training.objectives.base import ObjectiveSettings
 
-class Settings(Section):
-    name: Literal["focal"]
+class Settings(ObjectiveSettings):
+    name: Literal["soft"]
     gamma: Positive = 3
 """,
         "methods/focal.py": """
@@ -476,7 +514,7 @@ from lipscale.settings import PositiveList
 METHOD = Method(
     name="focal", title="focal", label="focal", key="focal_lipschitz", annotation=PositiveList | None, default=None,
     description="L of the runs with focal loss", constrained=True, feedback=False,
-    expand=lambda values: [(value, {"objective": "focal"}) for value in values or []],
+    expand=lambda values: [(value, {"objective": "soft"}) for value in values or []],
 )
 """,
         "families/layers.py": "CONSTRAINED = True\n",
@@ -495,8 +533,8 @@ print(last.run, last.training.objective, last.dataset, last.network.family)
 assert config.check_run(last.model_dump(mode="json")) == last
 for section, value, said in (
     ("training", {{**{config["training"]}, "objective": "hinge"}}, "training.objective.name is 'hinge'; allowed: one of"),
-    ("training", {{**{config["training"]}, "objective": {{"name": "focal", "gamma": 0}}}}, "training.objective.gamma is 0; "),
-    ("training", {{**{config["training"]}, "objective": {{"name": "focal", "x": 0}}}}, "unknown key 'x' in training.obj"),
+    ("training", {{**{config["training"]}, "objective": {{"name": "soft", "gamma": 0}}}}, "training.objective.gamma is 0; "),
+    ("training", {{**{config["training"]}, "objective": {{"name": "soft", "x": 0}}}}, "unknown key 'x' in training.obj"),
     ("dataset", {{"name": "noise", "validation_images": 5, "side": 0}}, "dataset.side is 0; "),
 ):
     try:
@@ -509,6 +547,6 @@ for section, value, said in (
     extensions = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("LIPSCALE_EXTENSIONS")]))
     said = in_new_process(code, LIPSCALE_EXTENSIONS=extensions)
     assert said.startswith(
-        "focal-5-seed1 name='focal' gamma=3.0 name='noise' path=None validation_images=5 split_seed=0 side=9 "
+        "focal-5-soft-seed1 name='soft' gamma=3.0 name='noise' path=None validation_images=5 split_seed=0 side=9 "
     )
     assert said.strip().endswith("layers")

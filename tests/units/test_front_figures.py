@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from lipscale.report import series, style
+from lipscale.report import names, series, style
 from lipscale.report.figures import certified, figure3, figure4, figure5, reliability
 from lipscale.tables.reader import Tables
 from synthetic import CAMPAIGN, FEW, OBJECTIVES, front_curves, front_tables, setting_name
@@ -48,7 +48,7 @@ def setting(method: str, variant: str = "standard", start: float = np.inf, offse
     ],
 )
 def test_objectives_have_names_for_people(tag, title):
-    assert series.objective_title(tag) == title
+    assert names.objective_title(tag) == title
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from lipscale.planning import record as records
 from lipscale.report import draw
 from lipscale.store import files, provenance
 from lipscale.store.checksums import checked
-from lipscale.tables.reader import Tables, by_setting, plain_title, where
+from lipscale.tables.reader import Tables, plain_title, settings_of, where
 from lipscale.text import markdown_table, short
 
 TABLES = ("runs.csv", "claims.csv", "claims.md")
@@ -108,9 +108,9 @@ def summary(tables: Tables) -> str:
     percent = [name for name in tables.runs if name.startswith(("certified_", "robust_"))]
     columns = ["lipschitz", "lipschitz_certified", "temperature", "clean_accuracy", *percent, "ece", "ece_scaled"]
     rows = []
-    for setting, part in by_setting(tables.runs):
+    for _, part in settings_of(tables.runs):
         cells = [_cell(part[name], name in percent or name == "clean_accuracy") for name in columns]
-        rows.append([plain_title(setting, short), *cells])
+        rows.append([plain_title(part, short), *cells])
     return markdown_table(["setting", *columns], rows)
 
 

@@ -1,55 +1,16 @@
 """Settings as figures show them: their names for people, means with intervals, and the front that LiST's offsets trace."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from lipscale.report.names import in_logits, offset_title, variant_parts
 from lipscale.tables.reader import FIXED, LIST, Tables, method
 from lipscale.text import short
 
-STANDARD = "standard"  # the variant whose objective and use of calibration data are the usual ones
 SETTING = ["setting", "method", "variant", "initial_lipschitz", "offset"]
-OBJECTIVES = {  # the letters of an objective's tag -> its name; a number after them is shown in brackets
-    "label_smoothing": "label smoothing",
-    "focal": "focal",
-    "flsd": "FLSD-53",
-    "brier": "Brier",
-    "pgd": "PGD-AT",
-    "trades": "TRADES",
-    "caat": "CAAT",
-}
-CALIBRATION_DATA = {"continue": "+ calibration data", "restart": "+ calibration data (restart)"}
 BEST = ("validation_nll", "nll")  # the first of these columns that there is says which of several L a figure shows
-
-
-def objective_title(tag: str) -> str:
-    """Name of an objective for people, from its tag: `pgd36` is PGD-AT (36), `focal2p5` is focal (2.5)."""
-    if tag in OBJECTIVES:
-        return OBJECTIVES[tag]
-    name, value = re.fullmatch(r"(.*?)([0-9]+(?:p[0-9]+)?)?", tag).groups()
-    title = OBJECTIVES.get(name)
-    if title is None or value is None:
-        return tag.replace("_", " ")
-    return title if title.endswith(value) else f"{title} ({value.replace('p', '.')})"
-
-
-def variant_parts(variant: str) -> tuple[str, str]:
-    """Names of the objective and of the use of calibration data, each empty where it is the usual one."""
-    parts = [] if variant == STANDARD else variant.split("-")
-    objective = [objective_title(part) for part in parts if part not in CALIBRATION_DATA]
-    return ", ".join(objective), " ".join(CALIBRATION_DATA[part] for part in parts if part in CALIBRATION_DATA)
-
-
-def in_logits(setting: str) -> bool:
-    """Whether the offset of a setting is in logits, as its name says; else it is in 1/255 of the pixel range."""
-    return re.search(r"-xi[0-9.e+-]+logit(-|$)", setting) is not None
-
-
-def offset_title(setting: str, offset: float) -> str:
-    """The offset with its unit, such as `36/255`."""
-    return f"{short(offset)} logits" if in_logits(setting) else f"{short(offset)}/255" if offset else "0"
 
 
 def title(row, several_starts: bool = True) -> str:
@@ -98,9 +59,28 @@ def reach(table: pd.DataFrame, measure: str) -> np.ndarray:
     return np.nan_to_num(np.stack([below, above]).astype(float), nan=0.0).clip(min=0)
 
 
+def usual(table: pd.DataFrame) -> pd.Series:
+    """Which rows have the objective and the use of calibration data that the config has outside its variants.
+
+    Rows without variant come first in every table.
+    """
+    return table["variant"] == table["variant"].iloc[0]
+
+
+def plain(table: pd.DataFrame) -> pd.Series:
+    """Which rows have the offset that the config has outside its variants, as a rule 0."""
+    return table["offset"] == table["offset"].iloc[0]
+
+
+def in_order(table: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table sorted by setting, in the order of another one."""
+    rank = {name: index for index, name in enumerate(like["setting"].unique())}
+    return table.sort_values("setting", key=lambda column: column.map(rank), kind="stable", ignore_index=True)
+
+
 def front_start(table: pd.DataFrame) -> float | None:
     """The initial L from which LiST was trained with the most offsets: the front's. Of several, the middle one."""
-    ours = table[(table["method"] == LIST) & (table["variant"] == STANDARD)]
+    ours = table[(table["method"] == LIST) & usual(table)]
     if ours.empty:
         return None
     offsets = ours.groupby("initial_lipschitz")["offset"].nunique()
@@ -110,8 +90,8 @@ def front_start(table: pd.DataFrame) -> float | None:
 
 def front(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the front: LiST along its offsets, from the initial L of `front_start`."""
-    usual = (table["method"] == LIST) & (table["variant"] == STANDARD)
-    return table[usual & (table["initial_lipschitz"] == front_start(table))]
+    ours = (table["method"] == LIST) & usual(table)
+    return table[ours & (table["initial_lipschitz"] == front_start(table))]
 
 
 def unit(table: pd.DataFrame) -> str:
@@ -128,17 +108,16 @@ def kinds(table: pd.DataFrame) -> pd.Series:
     """What each row is in the figures of the front.
 
     front: LiST, from the front's initial L; start: LiST without offset from another one; fixed, fixed_offset: fixed L
-    without and with offset; free: no constraint, any objective; other: all else.
+    without and with an offset of its own; free: no constraint, any objective; other: all else.
     """
-    usual, plain = table["variant"] == STANDARD, table["offset"] == 0
-    ours, fixed = usual & (table["method"] == LIST), usual & (table["method"] == FIXED)
+    ours, fixed = (usual(table) & (table["method"] == name) for name in (LIST, FIXED))
     start = front_start(table)
     found = pd.Series("other", index=table.index)
     found[free(table)] = "free"
-    found[ours & plain] = "start"
+    found[ours & plain(table)] = "start"
     found[ours & (table["initial_lipschitz"] == start)] = "front"
-    found[fixed & plain] = "fixed"
-    found[fixed & ~plain] = "fixed_offset"
+    found[fixed & plain(table)] = "fixed"
+    found[fixed & ~plain(table)] = "fixed_offset"
     return found
 
 
@@ -151,5 +130,5 @@ def comparison(table: pd.DataFrame) -> pd.DataFrame:
     rank = table[best].where(~((table["method"] == LIST) & (table["initial_lipschitz"] == start)), -np.inf)
     chosen = table.assign(rank=rank, order=[method(name).order for name in table["method"]])
     chosen = chosen.sort_values("rank", kind="stable").drop_duplicates(["method", "variant", "offset"]).sort_index()
-    chosen["other"] = chosen["variant"] != STANDARD  # after the networks that were trained as usual
+    chosen["other"] = ~usual(table)  # after the networks that were trained as usual
     return chosen.sort_values(["order", "other", "offset"], kind="stable").drop(columns=["rank", "order", "other"])

@@ -12,7 +12,7 @@ from lipscale.store.run_folder import RunFolder
 from lipscale.units import distance
 
 Row = dict[str, object]
-KEY = ("run", "method", "initial_lipschitz", "seed")
+KEY = ("run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed")
 PER_EPSILON = ("certified", "pair_certified", "robust", "attacked", "spot_checked")  # also columns NAME_EPS of runs.csv
 
 
@@ -49,8 +49,11 @@ def identity(results: RunResults) -> Row:
     settings = results.folder.settings
     return {
         "run": settings.run,
+        "setting": settings.setting,
         "method": settings.method,
+        "variant": settings.variant,
         "initial_lipschitz": float(settings.initial_lipschitz),
+        "offset": float(settings.training.offset),
         "seed": settings.seed,
     }
 

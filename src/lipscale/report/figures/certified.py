@@ -19,7 +19,7 @@ LEAST = 0.005  # where all curves are below this, the axis ends
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """A panel for each method that certifies, those without feedback first and in grey behind the others; then LiST's front."""
-    numbers = over_seeds(tables["certified"])
+    numbers = series.in_order(over_seeds(tables["certified"]), tables["certified"])
     usual, front = standard(numbers), series.front(numbers)
     methods = sorted((METHODS[name] for name in METHODS if name in set(usual["method"])), key=lambda method: method.feedback)
     grey = [method for method in methods if not method.feedback]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from lipscale.report import labels, series, style
+from lipscale.report import labels, names, series, style
 from lipscale.tables.reader import FIXED, LIST, Tables, method
 from lipscale.text import short
 
@@ -62,8 +62,8 @@ def points(tables: Tables, epsilon: int) -> pd.DataFrame:
     Clean accuracy is over the images of the other one: robust accuracy is over the evaluated images. Without constraint
     there is no certified accuracy, and no row.
     """
-    names = {accuracy: f"{accuracy}_{epsilon}" for accuracy in PANELS}
-    table = series.estimates(tables, [*PANELS.values(), *names.values(), "ece"])
+    columns = {accuracy: f"{accuracy}_{epsilon}" for accuracy in PANELS}
+    table = series.estimates(tables, [*PANELS.values(), *columns.values(), "ece"])
     table = table.assign(kind=series.kinds(table), epsilon=epsilon)
     several = table.loc[table["kind"] == "fixed_offset", "offset"].nunique() > 1
     table["label"] = [_label(row, several) for row in table.itertuples()]
@@ -71,7 +71,7 @@ def points(tables: Tables, epsilon: int) -> pd.DataFrame:
     for accuracy, clean in PANELS.items():
         part = table[table["kind"] != "free"] if accuracy == "certified" else table
         part = part[[*series.SETTING, "kind", "label", "epsilon", "lipschitz", "ece", "seeds"]].assign(accuracy=accuracy)
-        for name, measure in (("clean", clean), ("value", names[accuracy])):
+        for name, measure in (("clean", clean), ("value", columns[accuracy])):
             part[[name, f"{name}_low", f"{name}_high"]] = table[[measure, f"{measure}_low", f"{measure}_high"]]
         found.append(part.assign(shown=shown(part).astype(int)))
     return pd.concat(found, ignore_index=True)
@@ -105,8 +105,8 @@ def _label(row, several_offsets: bool) -> str:
         return f"{short(row.initial_lipschitz)}; {short(row.offset)}"
     if row.kind in ("fixed", "fixed_offset"):
         return short(row.initial_lipschitz)
-    if row.method == LIST and row.variant in series.CALIBRATION_DATA:
-        return f"{short(row.offset)} {series.CALIBRATION_DATA[row.variant]}"
+    if row.method == LIST and row.variant in names.CALIBRATION_DATA:
+        return f"{short(row.offset)} {names.CALIBRATION_DATA[row.variant]}"
     return series.title(row, several_starts=False).removeprefix("fixed ")
 
 
@@ -179,7 +179,7 @@ def _handles(numbers: pd.DataFrame) -> Iterable[Line2D]:
         yield Line2D([], [], marker="o", lw=0.6, label="fixed $L$", **(look | {"color": "0.5", "ls": ":"}))
     if "fixed_offset" in present:
         row, offsets = next(present["fixed_offset"].itertuples()), present["fixed_offset"]["offset"].unique()
-        one = rf"$\xi$ = {series.offset_title(row.setting, row.offset)}"
+        one = rf"$\xi$ = {names.offset_title(row.setting, row.offset)}"
         label = f"fixed $L$, {one}" if len(offsets) == 1 else r"fixed $L$; $\xi$"
         yield Line2D([], [], marker=_marker(row), ls="", label=label, **look)
     if "free" in present:

@@ -31,7 +31,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     left.set(yticks=range(len(numbers)), yticklabels=numbers["title"], ylim=(len(numbers) - 0.5, -0.5))
     left.tick_params(axis="y", length=0)
     right.tick_params(axis="y", length=0)
-    if (numbers["variant"] == series.STANDARD).all() and (numbers["offset"] == 0).all():
+    if (series.usual(numbers) & series.plain(numbers)).all():
         figure.supxlabel("This config has no runs with an offset, another objective or returned calibration data.", fontsize=7)
     kinds = numbers["group"].to_numpy()
     for axes in (left, right):
@@ -59,7 +59,7 @@ def rows(tables: Tables) -> pd.DataFrame:
 
 def _groups(table: pd.DataFrame) -> list[str]:
     """What is drawn together, between lines: LiST, each other method as usual, and its variants."""
-    usual = (table["variant"] == series.STANDARD) | series.free(table)
+    usual = series.usual(table) | series.free(table)
     return [f"{name} {'' if plain else 'variants'}" for name, plain in zip(table["method"], usual, strict=True)]
 
 

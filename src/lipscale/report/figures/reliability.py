@@ -15,7 +15,7 @@ COLUMNS = 5  # of panels, at most
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """Methods with feedback first, the others from a new row on."""
-    numbers = over_seeds(tables["reliability"])
+    numbers = series.in_order(over_seeds(tables["reliability"]), tables["reliability"])
     rows = _rows(numbers)
     columns = max(map(len, rows))
 
@@ -58,10 +58,10 @@ def _rows(numbers: pd.DataFrame) -> list[list]:
     """
     usual, front = standard(numbers), series.front(numbers)
     feedback = pd.Series([method(name).feedback for name in usual["method"]], index=usual.index, dtype=bool)
-    groups = [usual[feedback], front[front["offset"] > 0], usual[~feedback]]
+    groups = [usual[feedback], front[~series.plain(front)], usual[~feedback]]
     if len(groups[1]) and groups[0]["setting"].nunique() == 1:
         groups[:2] = usual[:0], front  # one initial L: its panels in one row
-    groups.append(numbers[series.free(numbers) & (numbers["variant"] != series.STANDARD)])
+    groups.append(numbers[series.free(numbers) & ~series.usual(numbers)])
     parts = [_panels(group, one_start=group is groups[1]) for group in groups]
     return [part[k : k + COLUMNS] for part in parts for k in range(0, len(part), COLUMNS)]
 
