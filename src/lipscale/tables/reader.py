@@ -11,7 +11,7 @@ from lipscale.errors import LipscaleError
 from lipscale.method.methods import METHODS, Method
 from lipscale.store import files
 from lipscale.store.checksums import checked
-from lipscale.tables.runs import KEY
+from lipscale.tables.key import KEY
 
 LIST, FIXED = "list", "fixed"  # the methods that the poster's claims compare
 TEXT = {
