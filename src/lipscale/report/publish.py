@@ -14,12 +14,19 @@ from lipscale.store.checksums import checked
 from lipscale.tables.reader import Tables, by_setting, plain_title, where
 from lipscale.text import markdown_table, short
 
-TABLES = ("runs.csv", "claims.csv", "claims.md")
+TABLES = (
+    "runs.csv",
+    "history.csv",
+    "sweep.csv",
+    "config.yaml",
+    "claims.csv",
+    "claims.md",
+)  # verdicts, and what they follow from
 FALSIFICATION = "falsification.csv"
 
 
 def publish(results: Path, folder: Path, command: str) -> None:
-    """Copy figures, runs.csv, claims and, where it was made, falsification.csv of an experiment; write the other files.
+    """Copy figures, verdicts with their tables and, where it was made, falsification.csv of an experiment; write other files.
 
     record.json says what the experiment cost, for `plan`; images.csv.gz has the rows of all runs' images.csv of those test
     images that AutoAttack was run on.

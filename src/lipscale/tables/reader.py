@@ -20,14 +20,16 @@ class Tables:
     Args:
         folder: results/<experiment>/tables.
         only: names that may be read, such as those that a figure declares; None: all.
+        check: compare checksums; published tables have none.
 
     Raises (all readers):
         LipscaleError: a table is missing, altered or not among `only`.
     """
 
-    def __init__(self, folder: str | Path, only: Iterable[str] | None = None):
+    def __init__(self, folder: str | Path, only: Iterable[str] | None = None, check: bool = True):
         self.folder = Path(folder)
         self._only = None if only is None else set(only)
+        self._path = checked if check else _existing
         self._read: dict[str, pd.DataFrame] = {}
         self._config: Mapping | None = None
 
@@ -42,7 +44,7 @@ class Tables:
         if self._only is not None and name not in self._only:
             raise LipscaleError(f"the table {name} is not declared; allowed: {', '.join(sorted(self._only))}")
         if name not in self._read:
-            self._read[name] = pd.read_csv(checked(self.folder / f"{name}.csv"), dtype=TEXT)
+            self._read[name] = pd.read_csv(self._path(self.folder / f"{name}.csv"), dtype=TEXT)
         return self._read[name]
 
     @property
@@ -53,7 +55,7 @@ class Tables:
     def config(self) -> Mapping:
         """The settings of the experiment, from config.yaml."""
         if self._config is None:
-            self._config = files.read_yaml(checked(self.folder / "config.yaml"))
+            self._config = files.read_yaml(self._path(self.folder / "config.yaml"))
         return self._config
 
     @property
@@ -65,6 +67,12 @@ class Tables:
     def posthoc_lipschitz(self) -> float:
         """L of the fixed-L runs whose logits Figure 1 and claim 1 divide by T."""
         return float(self.config["figures"]["posthoc_lipschitz"])
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise LipscaleError(f"{path} is missing; allowed: results that were published with all their tables")
+    return path
 
 
 def method(name: str) -> Method:
