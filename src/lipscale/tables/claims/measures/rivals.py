@@ -11,7 +11,7 @@ from lipscale.tables.reader import LIST
 
 ECE_MARGIN = 0.005
 FAMILIES = {  # beginning of the variant -> name
-    STANDARD: "cross-entropy without constraint",
+    STANDARD: "unconstrained cross-entropy",
     "label_smoothing": "label smoothing",
     "focal": "the focal loss",
     "flsd": "FLSD-53",
@@ -84,7 +84,7 @@ def _claims(letter: str, family: str, name: str) -> tuple[Claim, Claim, Claim]:
         ),
         Claim(
             f"11{letter}-certified",
-            f"LiST certifies more images than {name} certifies, or without certificates keeps under attack",
+            f"LiST certifies more images than {name} does, or than it keeps under attack where it has no certificates",
             "certified accuracy minus certified, else robust, accuracy of the rival, on the same images",
             partial(certified_gain, family=family),
             above=0.0,
