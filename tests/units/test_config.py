@@ -114,7 +114,7 @@ BAD = {
     ),
     "unknown data set": (
         {"dataset": {"name": "mnist"}},
-        "dataset.name is 'mnist'; allowed: one of cifar10, cifar100, digits, imagefolder",
+        "dataset.name is 'mnist'; allowed: one of cifar10, cifar100, digits, imagefolder, mnist5k",
     ),
     "no data set": ({"dataset": {"name": ...}}, "dataset.name is missing; it has no default"),
     "a list for a data set": ({"dataset": {"name": []}}, "dataset.name is []; allowed: one of cifar10, cifar100, "),
@@ -153,7 +153,7 @@ BAD = {
         "training.objective.relative_step is 0; allowed: a number greater than 0",
     ),
     "beta < 0": (objective("trades", beta=-6), "training.objective.beta is -6; allowed: 0 or more"),
-    "an unknown family": ({"network": {"family": "cayley"}}, "network.family is 'cayley'; allowed: one of orthogonal"),
+    "an unknown family": ({"network": {"family": "cayley"}}, "network.family is 'cayley'; allowed: one of aol, orthogonal"),
     "a family without constraint": ({"network": {"family": "unconstrained"}}, "network.family is 'unconstrained'; allowed: "),
     "unknown allocation": (
         {"network": {"allocation": "equal"}},
@@ -477,6 +477,43 @@ def test_data_set_alone_is_checked_as_a_section():
         configs.check_dataset({"name": "cifar10", "validation_images": 5, "x": 1})
 
 
+def test_variants_are_settings_of_their_own(tiny):
+    tiny["runs"]["variants"] = [
+        {"offsets": [18, 36.5], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [1]},
+        {"calibration_data": "continue", "offsets": [36], "list_initial_lipschitz": [0.1]},
+    ]
+    names = [run.setting for run in configs.runs(configs.check(tiny)) if run.seed == 0]
+    assert names == [
+        *("list-0.1", "list-100", "list-0.1-xi18", "list-0.1-xi36.5", "list-0.1-xi36-continue"),
+        *("fixed-1", "fixed-20", "fixed-1-xi18", "fixed-1-xi36.5", "unconstrained"),
+    ]
+    runs = {run.run: run for run in configs.runs(configs.check(tiny))}
+    run = runs["list-0.1-xi36-continue-seed1"]
+    assert (run.training.offset, run.training.calibration_data, run.variant) == (36, "continue", "continue")
+    assert (runs["list-0.1-seed0"].training.offset, runs["list-0.1-seed0"].variant) == (0, "standard")
+    assert configs.check_run(run.model_dump(mode="json")) == run
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        (
+            {"offsets": [36], "unconstrained_learning_rate": 0.1},
+            "training.offset is 36; allowed: 0 for the method unconstrained",
+        ),
+        ({"offsets": [-1]}, "runs.variants[0].offsets[0] is -1; allowed: 0 or more"),
+        ({"offset": [1]}, "unknown key 'offset' in runs.variants[0]; allowed: calibration_data, fixed_lipschitz"),
+        ({"list_initial_lipschitz": [0.1]}, "2 runs would share the name list-0.1-seed0"),
+        ({"calibration_data": "some"}, "runs.variants[0].calibration_data is 'some'; allowed: one of none, continue, restart"),
+    ],
+)
+def test_bad_variant_is_refused(tiny, variant, sentence):
+    tiny["runs"]["variants"] = [variant]
+    with pytest.raises(LipscaleError) as caught:
+        configs.check(tiny)
+    assert str(caught.value).startswith(f"config: {sentence}")
+
+
 def test_overrides(tiny):
     changed_config = configs.overridden(tiny, ["training={epochs: 10}", "experiment=other", "figures={posthoc_lipschitz: 1}"])
     experiment = configs.check(changed_config)
@@ -571,6 +608,6 @@ for section, value, said in (
     extensions = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("LIPSCALE_EXTENSIONS")]))
     said = in_new_process(code, LIPSCALE_EXTENSIONS=extensions)
     assert said.startswith(
-        "power-5-seed1 name='power' gamma=3.0 name='noise' path=None validation_images=5 split_seed=0 side=9 "
+        "power-5-power-seed1 name='power' gamma=3.0 name='noise' path=None validation_images=5 split_seed=0 side=9 "
     )
     assert said.strip().endswith("layers")

@@ -7,13 +7,11 @@ An objective is a module of this package with
 """
 
 import re
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from lipscale.settings import AsNumber, Count, Positive, Settings
-
-NonNegativeNumber = Annotated[float, Field(ge=0), AsNumber]
+from lipscale.settings import Count, Positive, Settings
 
 
 class ObjectiveSettings(Settings):

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from lipscale.training.objectives.base import NonNegativeNumber, ObjectiveSettings
+from lipscale.settings import NonNegativeNumber
+from lipscale.training.objectives.base import ObjectiveSettings
 
 
 class Settings(ObjectiveSettings):

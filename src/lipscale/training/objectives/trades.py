@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from lipscale.settings import Positive
-from lipscale.training.objectives.base import AdversarialSettings, NonNegativeNumber
+from lipscale.settings import NonNegativeNumber, Positive
+from lipscale.training.objectives.base import AdversarialSettings
 
 START = 0.001  # standard deviation of the noise that x' starts with, pixels
 
