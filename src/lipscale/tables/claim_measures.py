@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lipscale.tables.curves import posthoc_curves
-from lipscale.tables.reader import FIXED, LIST, Tables, of
+from lipscale.tables.reader import FIXED, LIST, Tables, of, standard
 
 LATE = 0.9  # of the epochs; after them training has settled
 
@@ -24,7 +24,7 @@ def slope_gaps(tables: Tables) -> pd.DataFrame:
 
 def _compare_curves(tables: Tables) -> pd.DataFrame:
     """Per seed: ECE trained at each L, and ECE of the post-hoc network's logits at the same L' = L / T."""
-    fixed, posthoc = of(tables.runs, FIXED), posthoc_curves(tables)
+    fixed, posthoc = of(standard(tables.runs), FIXED), posthoc_curves(tables)
     rows = []
     for seed, part in fixed.sort_values("lipschitz").groupby("seed"):
         curve = posthoc[posthoc["seed"] == seed]
@@ -37,7 +37,7 @@ def _compare_curves(tables: Tables) -> pd.DataFrame:
 
 def last_temperatures(tables: Tables) -> pd.DataFrame:
     """Largest distance of T* from 1 over the last tenth of training."""
-    history = of(tables["history"], LIST)
+    history = of(standard(tables["history"]), LIST)
     late = history[history["epoch"] > LATE * history["epoch"].max()]
     distance = late.assign(value=(late["temperature"] - 1).abs())
     largest = distance.groupby(["initial_lipschitz", "seed"])["value"].max()
@@ -46,13 +46,13 @@ def last_temperatures(tables: Tables) -> pd.DataFrame:
 
 def final_ratios(tables: Tables) -> pd.DataFrame:
     """Per seed: largest over smallest final L."""
-    final = of(tables.runs, LIST).groupby("seed")["lipschitz"]
+    final = of(standard(tables.runs), LIST).groupby("seed")["lipschitz"]
     return (final.max() / final.min()).rename("value").reset_index().assign(start="all")
 
 
 def peaks(tables: Tables) -> pd.DataFrame:
     """Final L over largest L on the way, of the runs that start below where they end (the others cannot rise first)."""
-    history = of(tables["history"], LIST)
+    history = of(standard(tables["history"]), LIST)
     runs = history.groupby(["initial_lipschitz", "seed"])["next_lipschitz"].agg(["last", "max"]).reset_index()
     rising = runs[runs["initial_lipschitz"] < runs["last"]]
     return _per_run(rising, rising["last"] / rising["max"])
@@ -64,8 +64,8 @@ def shortfalls(tables: Tables) -> pd.DataFrame:
     Robust accuracy is that at the smallest epsilon.
     """
     names = ["evaluated_clean_accuracy", f"robust_{min(tables.epsilons)}"]
-    front = of(tables.runs, FIXED).groupby("initial_lipschitz")[names].mean().to_numpy()
-    runs = of(tables.runs, LIST)
+    front = of(standard(tables.runs), FIXED).groupby("initial_lipschitz")[names].mean().to_numpy()
+    runs = of(standard(tables.runs), LIST)
     ahead = (front[None] - runs[names].to_numpy()[:, None]).min(axis=2).max(axis=1)
     return _per_run(runs, 100 * ahead)
 
@@ -81,14 +81,14 @@ def ece_excess_over_scaled(tables: Tables) -> pd.DataFrame:
 
 
 def _excess_over(tables: Tables, rival: str) -> pd.DataFrame:
-    runs = of(tables.runs, LIST)
-    return _per_run(runs, runs["ece"] - of(tables.runs, FIXED).groupby("initial_lipschitz")[rival].mean().min())
+    runs = of(standard(tables.runs), LIST)
+    return _per_run(runs, runs["ece"] - of(standard(tables.runs), FIXED).groupby("initial_lipschitz")[rival].mean().min())
 
 
 def costs(tables: Tables) -> pd.DataFrame:
     """Training time of a LiST run over that of all fixed L at its seed."""
-    runs = of(tables.runs, LIST)
-    sweep = of(tables.runs, FIXED).groupby("seed")["train_seconds"].sum()
+    runs = of(standard(tables.runs), LIST)
+    sweep = of(standard(tables.runs), FIXED).groupby("seed")["train_seconds"].sum()
     return _per_run(runs, runs["train_seconds"] / runs["seed"].map(sweep))
 
 
