@@ -61,6 +61,8 @@ def test_page_of_runs_begins_with_means_and_shows_accuracies_first(experiment, t
     assert each[-1][3] == "∞"
     assert "Click a column header to sort" in html
     assert "config hash" not in html
+    assert {"brier", "validation ece", "evaluated certified 36"} <= set(each[0])
+    assert not [name for name in each[0] if name.endswith(("low", "high"))]
 
 
 def test_numbers_of_a_column_have_the_same_digits():
@@ -83,7 +85,22 @@ def test_numbers_of_a_column_have_the_same_digits():
 def test_page_of_claims(experiment, tmp_path):
     pages.write("claims", experiment.tables, None, None, tmp_path / "claims.html")
     (table,) = cells((tmp_path / "claims.html").read_text())
-    assert [row[0] for row in table[1:]] == [claim.number for claim in claims.CLAIMS]
+    assert [row[0] for row in table[1:]] == [
+        "1a",
+        "1b",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6a",
+        "6b",
+        "7a",
+        "7b",
+        "11a-ece",
+        "11a-robust",
+        "11a-certified",
+        "13",
+    ]
 
 
 def test_names_are_not_taken_for_html(experiment, tmp_path):
@@ -162,8 +179,9 @@ def test_publish_takes_all_figures_there_are(experiment, tmp_path, monkeypatch):
         "50 % | 66.7", "50 % | 66.7"
     )
     images = pd.read_csv(tmp_path / "published" / "images.csv.gz")
-    assert len(images) == 6 * len(experiment.runs)
-    assert list(images)[:2] == ["run", "index"]
+    assert len(images) == 8 * len(experiment.runs)
+    assert list(images)[:3] == ["run", "image", "right"]
+    assert (tmp_path / "published" / "intervals.csv").read_bytes() == (experiment.tables / "intervals.csv").read_bytes()
 
     falsifications.write_falsifications(experiment)
     publish.publish(experiment.path, tmp_path / "published", "make figures")
