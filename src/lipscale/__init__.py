@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lipscale.certification.certify import Certification as Certification
     from lipscale.certification.certify import certify as certify
     from lipscale.certification.export import export as export
-    from lipscale.certification.model_file import load as load
     from lipscale.certification.model_file import save as save
     from lipscale.certification.plain_layers import Centre as Centre
     from lipscale.certification.plain_layers import GroupSort2 as GroupSort2
@@ -38,9 +37,13 @@ if TYPE_CHECKING:
     from lipscale.method.budget import LipschitzBudget as LipschitzBudget
     from lipscale.method.feedback import LipschitzFeedback as LipschitzFeedback
     from lipscale.method.feedback import Update as Update
+    from lipscale.method.offset import logit_offset as logit_offset
+    from lipscale.method.offset import offset_logits as offset_logits
     from lipscale.method.temperature import fit_temperature as fit_temperature
+    from lipscale.networks.maxmin import MaxMin as MaxMin
     from lipscale.networks.network import LipschitzNetwork as LipschitzNetwork
     from lipscale.networks.network import build_network as build_network
+    from lipscale.published import load as load
 
 __version__ = "0.1.0"
 
@@ -53,6 +56,7 @@ _MODULES = {
     "LipschitzBudget": "method.budget",
     "LipschitzFeedback": "method.feedback",
     "LipschitzNetwork": "networks.network",
+    "MaxMin": "networks.maxmin",
     "PlainNetwork": "certification.plain_layers",
     "Residual": "certification.plain_layers",
     "Scale": "certification.plain_layers",
@@ -64,7 +68,9 @@ _MODULES = {
     "export": "certification.export",
     "falsify": "attacks.falsification",
     "fit_temperature": "method.temperature",
-    "load": "certification.model_file",
+    "load": "published",
+    "logit_offset": "method.offset",
+    "offset_logits": "method.offset",
     "save": "certification.model_file",
 }
 

@@ -76,11 +76,13 @@ NonNegative = Annotated[int, Field(ge=0), AsInteger]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), AsInteger]
 Positive = Annotated[float, Field(gt=0), AsNumber]
 PositiveOrNone = Annotated[Positive | None, BeforeValidator(lambda value: None if value == "null" else value)]
+NonNegativeNumber = Annotated[float, Field(ge=0), AsNumber]
 TruthValue = Annotated[bool, BeforeValidator(_truth_value)]
 PathText = Annotated[str, AfterValidator(_path)]
 CountList = Annotated[list[Count], *_Several]
 SeedList = Annotated[list[Seed], *_Several]
 PositiveList = Annotated[list[Positive], *_Several]
+Offsets = Annotated[list[NonNegativeNumber], *_Several]
 
 
 class SourceSettings(Settings):

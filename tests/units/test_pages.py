@@ -53,12 +53,12 @@ def test_page_of_runs_begins_with_means_and_shows_accuracies_first(experiment, t
         "LiST, L0 = 0.1", "LiST, L0 = 100", "fixed L = 1", "fixed L = 20", "no constraint"
     ]  # fmt: skip
     assert settings[1][1:4] == ["2", "9", "0.75"]
-    assert each[0][:11] == [
-        "run", "method", "initial lipschitz", "seed", "lipschitz", "clean accuracy", "certified 36", "certified 72",
-        "robust 36", "robust 72", "ece",
+    assert each[0][:13] == [
+        "run", "method", "variant", "initial lipschitz", "offset", "seed", "lipschitz", "clean accuracy", "certified 36",
+        "certified 72", "robust 36", "robust 72", "ece",
     ]  # fmt: skip
     assert len(each) == 1 + len(experiment.runs)
-    assert each[-1][2] == "∞"
+    assert each[-1][3] == "∞"
     assert "Click a column header to sort" in html
     assert "config hash" not in html
 

@@ -11,12 +11,14 @@ from lipscale.errors import LipscaleError
 from lipscale.store import checksums, files
 from lipscale.tables import comparison, falsifications, join, origin
 from lipscale.tables.curves import certified_curve
-from lipscale.tables.images import check_order, join_images
-from lipscale.tables.reader import Tables, by_setting, plain_title, where
+from lipscale.tables.images import certified, check_order, join_images
+from lipscale.tables.reader import Tables, by_setting, plain_title, settings_of, standard, where
+from lipscale.tables.runs import KEY
 from made_experiment import COMMIT, EPSILONS, RUNS, make, runs, settings
 
 RUN_COLUMNS = [
-    "run", "method", "initial_lipschitz", "seed", "lipschitz", "lipschitz_certified", "temperature", "clean_accuracy",
+    "run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed",
+    "lipschitz", "lipschitz_certified", "temperature", "clean_accuracy",
     "ece", "ece_scaled", "nll", "nll_scaled", "images", "evaluated_images", "evaluated_clean_accuracy", "certified_36",
     "pair_certified_36", "robust_36", "attacked_36", "spot_checked_36", "certified_72", "pair_certified_72", "robust_72",
     "attacked_72", "spot_checked_72", "attack", "train_seconds", "feedback_seconds", "attack_seconds", "device", "machine",
@@ -35,7 +37,7 @@ def tables(experiment) -> Tables:
     return Tables(experiment.tables)
 
 
-def test_runs(tables):
+def test_runs(experiment, tables):
     assert list(tables.runs) == RUN_COLUMNS
     assert len(tables.runs) == 2 * len(RUNS)
     row = tables.runs.iloc[0]
@@ -43,7 +45,8 @@ def test_runs(tables):
     assert (row["clean_accuracy"], row["evaluated_clean_accuracy"], row["evaluated_images"]) == (6 / 8, 5 / 6, 6)
     assert (row["certified_36"], row["pair_certified_36"], row["robust_36"]) == (4 / 8, 4 / 8, 4 / 6)
     assert (row["certified_72"], row["pair_certified_72"], row["robust_72"]) == (2 / 8, 3 / 8, 3 / 6)
-    assert (row["attacked_72"], row["spot_checked_72"]) == (4, 2)
+    assert (row["attacked_72"], row["spot_checked_72"]) == (3, 2)
+    assert certified(join_images(experiment.runs[0]), 72).tolist() == [True] * 3 + [False] * 5  # the third by its pair radius
     free = tables.runs[tables.runs["method"] == "unconstrained"]
     assert (free[["initial_lipschitz", "lipschitz"]] == math.inf).all(axis=None)
     assert (free["certified_36"] == 0).all()
@@ -52,7 +55,7 @@ def test_runs(tables):
 def test_robustness_is_the_wide_columns_in_rows(tables):
     long = tables["robustness"]
     assert list(long) == [
-        "run", "method", "initial_lipschitz", "seed", "epsilon", "evaluated_images", "certified", "pair_certified", "robust",
+        *KEY, "epsilon", "evaluated_images", "certified", "pair_certified", "robust",
         "attacked", "spot_checked",
     ]  # fmt: skip
     assert long["epsilon"].tolist() == EPSILONS * len(tables.runs)
@@ -64,10 +67,10 @@ def test_robustness_is_the_wide_columns_in_rows(tables):
 
 def test_other_tables_have_the_run_first(experiment, tables):
     for name in join.NAMES:
-        assert list(tables[name])[:4] == ["run", "method", "initial_lipschitz", "seed"]
+        assert tuple(tables[name])[: len(KEY)] == KEY
         assert tables[name]["run"].unique().tolist() == tables.runs["run"].tolist()
-    assert list(tables["sweep"])[4:] == ["temperature", "ece", "lipschitz", "lipschitz_certified"]
-    assert list(tables["certified"])[4:] == ["epsilon", "certified_accuracy"]
+    assert list(tables["sweep"])[len(KEY) :] == ["temperature", "ece", "lipschitz", "lipschitz_certified"]
+    assert list(tables["certified"])[len(KEY) :] == ["epsilon", "certified_accuracy"]
     assert tables.config == experiment.config.model_dump("json")
     assert tables.epsilons == EPSILONS
     assert tables.posthoc_lipschitz == 20.0
@@ -128,6 +131,9 @@ def test_broken_certificate_stops_the_tables(experiment):
     check_order(images, EPSILONS, "run")
     with pytest.raises(LipscaleError, match="run: test images 0 are certified, yet broken by the attack at 36/255"):
         check_order(images.assign(robust_36=images["robust_36"].where(images["index"] != 0, 0)), EPSILONS, "run")
+    assert images["radius"][2] < 72 / 255 <= images["pair_radius"][2]  # certified by the pair radius alone
+    with pytest.raises(LipscaleError, match="run: test images 2 are certified, yet broken by the attack at 72/255"):
+        check_order(images.assign(robust_72=images["robust_72"].where(images["index"] != 2, 0)), EPSILONS, "run")
     with pytest.raises(LipscaleError, match="test images 6 are called robust, yet misclassified at 72/255"):
         check_order(images.assign(robust_72=images["robust_72"].where(images["index"] != 6, 1)), EPSILONS, "run")
 
@@ -148,7 +154,7 @@ def test_falsifications_are_of_runs_with_certificates(experiment):
 def test_comparison(experiment, tmp_path):
     other = make(tmp_path / "other")
     for run in other.runs:
-        run.settings = settings_of(run, training={"learning_rate": 0.2})
+        run.settings = run_settings(run, training={"learning_rate": 0.2})
     comparison.write_comparison([experiment, other], EPSILONS, tmp_path)
     table = pd.read_csv(tmp_path / "comparison.csv")
     assert table["training.learning_rate"].tolist() == [0.1] * 4 + [0.2] * 4
@@ -163,7 +169,7 @@ def test_comparison(experiment, tmp_path):
         comparison.write_comparison([other], EPSILONS, tmp_path)
 
 
-def settings_of(folder, **changes):
+def run_settings(folder, **changes):
     """Settings of a run, with a section changed."""
     return next(run for run in runs(settings(**changes)) if run.run == folder.name)
 
@@ -183,10 +189,20 @@ def test_hashes_are_text(tmp_path):
 
 
 def test_settings_in_the_order_of_the_methods(tables):
-    titles = [plain_title(setting, str) for setting, _ in by_setting(tables.runs)]
+    titles = [plain_title(rows, str) for _, rows in by_setting(tables.runs)]
     assert titles == ["LiST, L0 = 0.1", "LiST, L0 = 100.0", "fixed L = 1.0", "fixed L = 20.0", "no constraint"]
     with pytest.raises(LipscaleError, match="the tables have a method 'magic'; allowed: list, fixed, unconstrained"):
         where(tables.runs.assign(method="magic"), lambda method: True)
+
+
+def test_settings_that_differ_in_offset_or_variant_are_told_apart(tables):
+    runs = tables.runs
+    offset = runs[runs["setting"] == "list-0.1"].assign(setting="list-0.1-xi36", offset=36.0)
+    focal = offset.assign(setting="list-0.1-xi36-focal", variant="focal")
+    table = pd.concat([runs, offset, focal])
+    assert [name for name, _ in settings_of(table)][-2:] == ["list-0.1-xi36", "list-0.1-xi36-focal"]
+    assert [plain_title(rows, str) for _, rows in settings_of(table)][-1] == "LiST, L0 = 0.1, xi = 36.0, focal"
+    pd.testing.assert_frame_equal(standard(table), runs)
 
 
 def test_tables_and_report_need_no_torch():

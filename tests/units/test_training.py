@@ -17,10 +17,10 @@ NOISY = '''
 
 from typing import Literal
 
-from lipscale.settings import Settings as Section
+from lipscale.training.objectives.base import ObjectiveSettings
 
 
-class Settings(Section):
+class Settings(ObjectiveSettings):
     name: Literal["noisy"] = "noisy"
     noise: float = 0.1
 

@@ -30,6 +30,9 @@ DEFAULTS = {
         "divide_loss": False,
         "augmentation": "none",
         "objective": cross_entropy.Settings(),
+        "offset": 0.0,
+        "offset_unit": "input",
+        "calibration_data": "none",
     },
     "feedback": {
         "warmups": 0,

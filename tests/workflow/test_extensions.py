@@ -45,10 +45,11 @@ OBJECTIVE = '''"""Cross-entropy with a squared penalty on logits."""
 
 from typing import Literal
 
-from lipscale.settings import Positive, Settings as Section
+from lipscale.settings import Positive
+from lipscale.training.objectives.base import ObjectiveSettings
 
 
-class Settings(Section):
+class Settings(ObjectiveSettings):
     name: Literal["penalised"] = "penalised"
     weight: Positive = 0.01
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ LIGHT_JOB = "all" if PACKED else HEAVY_JOB
 
 
 wildcard_constraints:
-    setting=rf"({'|'.join(METHODS)})(-[0-9.e+-]+)?",
+    setting="|".join(sorted({re.escape(settings.setting) for settings in RUNS})),
     seed=r"[0-9]+",
 
 

@@ -7,7 +7,7 @@ from lipscale.config.check import check, check_dataset, overridden
 from lipscale.config.consistency import check_image_side, image_shape
 from lipscale.config.models import Experiment
 from lipscale.config.networks import SIZES
-from lipscale.config.runs import Run, check_run, digest, runs, setting_name
+from lipscale.config.runs import Run, check_run, digest, runs
 
 __all__ = [
     "SIZES",
@@ -21,5 +21,4 @@ __all__ = [
     "image_shape",
     "overridden",
     "runs",
-    "setting_name",
 ]

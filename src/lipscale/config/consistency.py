@@ -1,9 +1,10 @@
 """What sections of a config have to agree on."""
 
 from lipscale.config.messages import wrong
-from lipscale.config.models import Feedback
+from lipscale.config.models import Feedback, Training
 from lipscale.config.networks import Network
 from lipscale.errors import LipscaleError
+from lipscale.method.methods import Method
 from lipscale.settings import SourceSettings
 
 KERNEL = 3  # side of the convolutions of a stage
@@ -41,6 +42,17 @@ def check_start(key: str, initial_lipschitz: float, feedback: Feedback) -> None:
     lowest, highest = feedback.lowest_lipschitz, feedback.highest_lipschitz
     if not lowest <= initial_lipschitz <= highest:
         raise wrong(key, initial_lipschitz, f"from {lowest:g} to {highest:g}, the bounds under feedback")
+
+
+def check_offset(method: Method, training: Training) -> None:
+    """Raises LipscaleError where a method or an objective has no loss with the offset of `training`."""
+    if not training.offset:
+        return
+    if training.objective.name != "cross_entropy":
+        raise wrong("training.offset", training.offset, f"0 where the objective is {training.objective.name}")
+    if training.offset_unit == "input" and not method.constrained:
+        allowed = f"0 for the method {method.name}, which has no L; or training.offset_unit: logit"
+        raise wrong("training.offset", training.offset, allowed)
 
 
 def _too_often(side: int, patch: int, sides: list[int]) -> str:

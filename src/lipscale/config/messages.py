@@ -95,6 +95,7 @@ def _refusal(errors: list[dict], model: type[BaseModel]) -> LipscaleError:
         return wrong(key, value, f"one of {context['expected'].replace(chr(39), '').replace(' or ', ', ')}")
     if kind == "value_error":
         return _of_a_validator(key, value, str(context["error"]))
+    context = {name: shown(bound) if isinstance(bound, float) else bound for name, bound in context.items()}
     return wrong(key, value, ALLOWED[kind].format(**context) if kind in ALLOWED else error["msg"])
 
 
@@ -121,11 +122,19 @@ def _located(model: type[BaseModel], location: Iterable[object]) -> tuple[list, 
             tag, union = f", whose {union[0]} is {part}", None
             continue
         path.append(part)
+        if isinstance(part, int):  # an entry of a list: of the model that was found for the list
+            continue
         field = owner.model_fields.get(part) if owner else None
-        owner, tag, kind = None, "", field.annotation if field else None
-        if field and field.discriminator:
-            union = (field.discriminator, get_args(kind))
-        else:  # a section, or a section or nothing
-            kinds = (kind, *get_args(kind))
-            owner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        owner, tag, kinds = None, "", _kinds(field.annotation) if field else []
+        discriminators = [metadata.discriminator for metadata in (field, *kinds) if getattr(metadata, "discriminator", None)]
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if discriminators:
+            union = (discriminators[0], models)
+        else:
+            owner = next(iter(models), None)
     return path, owner, tag
+
+
+def _kinds(annotation: object) -> list[object]:
+    """An annotation and what it is made of, such as the models of a union and the metadata of `Annotated`."""
+    return [annotation, *(kind for part in get_args(annotation) for kind in _kinds(part))]

@@ -5,6 +5,7 @@ methods are found by their files, so that a new one needs no change here.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Union
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, create_model
@@ -18,6 +19,8 @@ from lipscale.settings import (
     Count,
     CountList,
     NonNegative,
+    NonNegativeNumber,
+    Offsets,
     Positive,
     PositiveOrNone,
     Seed,
@@ -25,6 +28,8 @@ from lipscale.settings import (
     Settings,
     TruthValue,
 )
+
+OBJECTIVES = "lipscale.training.objectives"
 
 
 def one_of(package: str) -> object:
@@ -42,6 +47,8 @@ def _experiment_name(text: str) -> str:
 
 
 def _named(value: object) -> object:
+    if not isinstance(value, str | Mapping | BaseModel):
+        raise ValueError("allowed: a mapping of name and settings, or a name")
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -51,7 +58,10 @@ ExperimentName = Annotated[
     AfterValidator(_experiment_name),
 ]
 DatasetSettings = one_of("lipscale.data.sources")
-Objective = Annotated[one_of("lipscale.training.objectives"), BeforeValidator(_named)]
+_AnyObjective = one_of(OBJECTIVES)
+_ObjectiveName = Literal[tuple(discovery.names(OBJECTIVES))]
+Objective = Annotated[_AnyObjective, BeforeValidator(_named, json_schema_input_type=_ObjectiveName | _AnyObjective)]
+CalibrationData = Literal["none", "continue", "restart"]
 
 
 class Training(Settings):
@@ -70,6 +80,18 @@ class Training(Settings):
     )
     objective: Objective = Field(
         {"name": "cross_entropy"}, description="loss that training minimises: a name, or a mapping of name and its settings"
+    )
+    offset: NonNegativeNumber = Field(
+        0, description="xi, subtracted from the logit of the true class in the training loss only: larger margins; 0: none"
+    )
+    offset_unit: Literal["input", "logit"] = Field(
+        "input",
+        description="input: an l2 distance in 1/255 of the pixel range, of which sqrt(2) L xi is subtracted; logit: xi itself",
+    )
+    calibration_data: CalibrationData = Field(
+        "none",
+        description="what is done with the validation split once L has converged: none: only T* is fitted on it; continue: "
+        "training goes on with it at that L; restart: training starts again with it at that L",
     )
 
 
@@ -95,6 +117,18 @@ class Feedback(Settings):
     )
 
 
+Variant = create_model(
+    "Variant",
+    __base__=Settings,
+    __doc__="Runs with other values of some keys of the section `training`: one setting for each offset and value of a method.",
+    __module__=__name__,
+    offsets=(Offsets | None, Field(None, description="values of training.offset; null: that of the section training")),
+    objective=(Objective | None, Field(None, description="training.objective; null: that of the section training")),
+    calibration_data=(CalibrationData | None, Field(None, description="training.calibration_data; null: that of training")),
+    **{method.key: (method.annotation | None, Field(None, description=method.description)) for method in METHODS.values()},
+)
+
+
 Runs = create_model(
     "Runs",
     __base__=Settings,
@@ -102,6 +136,10 @@ Runs = create_model(
     __module__=__name__,
     seeds=(SeedList, Field(description="seeds; each setting is trained once with each of them")),
     **{method.key: (method.annotation, Field(method.default, description=method.description)) for method in METHODS.values()},
+    variants=(
+        Annotated[list[Variant], Field(strict=True, max_length=1000)],
+        Field([], description="more settings, with other offsets, objectives or uses of the validation split"),
+    ),
 )
 
 
@@ -111,7 +149,7 @@ class Evaluation(Settings):
     epsilons: CountList = Field(description="l2 budgets of the attack, in 1/255 of the pixel range")
     attack_images: Count = Field(
         description="largest number of test images whose robustness is evaluated, a seeded choice, the same for every run; "
-        "AutoAttack attacks those that are classified correctly and not certified, and the spot checks"
+        "AutoAttack attacks those that are classified correctly and certified by neither radius, and the spot checks"
     )
     spot_check_images: NonNegative = Field(
         description="largest number of certified images, for each run and epsilon, that are attacked too; a seeded choice"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from lipscale.config.consistency import check_feedback, check_image_side, check_start, image_shape
+from lipscale.config.consistency import check_feedback, check_image_side, check_offset, check_start, image_shape
 from lipscale.config.messages import joined, missing, parsed, unknown, wrong
 from lipscale.config.models import (
     Compute,
@@ -21,6 +21,7 @@ from lipscale.config.models import (
     ExperimentName,
     Feedback,
     Training,
+    Variant,
 )
 from lipscale.config.networks import NetworkSettings
 from lipscale.errors import LipscaleError
@@ -28,6 +29,7 @@ from lipscale.method.methods import METHODS, Method
 from lipscale.settings import Seed, Settings, number, read_number
 
 DATASET_NOT_IN_IDENTITY = {"path", "largest_unpacked_gib"}  # where images are, and a limit: the images are the same
+STANDARD = "standard"  # the name of the variant with cross-entropy, and the validation split for T* alone
 COMPUTE_IN_IDENTITY = {"device", "threads", "precision", "compile"}  # the rest says how jobs are scheduled
 
 
@@ -49,7 +51,7 @@ class Run(Settings):
 
     Attributes:
         experiment: name of the experiment.
-        run: name of the run, such as `list-0.01-seed2`.
+        run: name of the run, such as `list-0.01-xi36-seed2`.
         method: a name in METHODS.
         initial_lipschitz: first L; infinite where there is no constraint.
         training: with what the method changes in it.
@@ -66,6 +68,16 @@ class Run(Settings):
     feedback: Feedback
     evaluation: Evaluation
     compute: Compute
+
+    @property
+    def setting(self) -> str:
+        """What the runs of several seeds share: the name without the seed."""
+        return setting_name(self.method, self.initial_lipschitz, self.training)
+
+    @property
+    def variant(self) -> str:
+        """See `variant_name`."""
+        return variant_name(self.training)
 
     def identity(self) -> dict:
         """The settings on which trained weights depend, as JSON can hold them."""
@@ -88,16 +100,23 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return setting_name(self.method.name, self.initial_lipschitz)
+        return setting_name(self.method.name, self.initial_lipschitz, self.training)
 
 
 def settings(experiment: Experiment) -> list[Setting]:
-    """The settings of an experiment, in the order of METHODS. Raises LipscaleError where two have one name."""
+    """The settings of an experiment, in the order of METHODS; those that `runs` lists directly before those of its variants.
+
+    Raises:
+        LipscaleError: two have one name, or an offset does not go with a method or objective.
+    """
     found = []
     for method in METHODS.values():
-        for initial_lipschitz, changes in method.expand(getattr(experiment.runs, method.key)):
-            training = parsed(Training, experiment.training.model_dump() | dict(changes)) if changes else experiment.training
-            found.append(Setting(method, initial_lipschitz, training))
+        found += _settings(experiment, method, getattr(experiment.runs, method.key), {})
+        for variant in experiment.runs.variants:
+            for changes in _changes(variant) if getattr(variant, method.key) is not None else ():
+                found += _settings(experiment, method, getattr(variant, method.key), changes)
+    for setting in found:
+        check_offset(setting.method, setting.training)
     for name, count in Counter(setting.name for setting in found).items():
         if count > 1:
             raise LipscaleError(
@@ -105,6 +124,22 @@ def settings(experiment: Experiment) -> list[Setting]:
                 "differ in their first six digits"
             )
     return found
+
+
+def _settings(experiment: Experiment, method: Method, value: object, changes: Mapping) -> list[Setting]:
+    """The settings of a method for the value of its key, with changes in the section `training`."""
+    shared = experiment.training.model_dump() | changes
+    return [
+        Setting(method, initial_lipschitz, parsed(Training, shared | dict(of_method)))
+        for initial_lipschitz, of_method in method.expand(value)
+    ]
+
+
+def _changes(variant: Variant) -> list[dict[str, object]]:
+    """What a variant changes in the section `training`, once for each offset."""
+    names = ("objective", "calibration_data")
+    changes = {name: value for name, value in variant.model_dump(include=names).items() if value is not None}
+    return [changes | {"offset": offset} for offset in variant.offsets] if variant.offsets else [changes]
 
 
 def runs(experiment: Experiment) -> list[Run]:
@@ -138,14 +173,30 @@ def check_run(config: object) -> Run:
         raise wrong("initial_lipschitz", run.initial_lipschitz, allowed)
     check_image_side(run.network, image_shape(run.dataset)[1])
     check_feedback(run.feedback)
+    check_offset(METHODS[run.method], run.training)
     if METHODS[run.method].feedback:
         check_start("initial_lipschitz", run.initial_lipschitz, run.feedback)
     return run
 
 
-def setting_name(method: str, initial_lipschitz: float) -> str:
-    """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-12`, `unconstrained`."""
-    return method if math.isinf(initial_lipschitz) else f"{method}-{initial_lipschitz:g}"
+def setting_name(method: str, initial_lipschitz: float, training: Training) -> str:
+    """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-12-xi36`, `unconstrained-label_smoothing`."""
+    parts = [method, *_variant_parts(training)]
+    if training.offset:
+        parts.insert(1, f"xi{training.offset:g}{'logit' if training.offset_unit == 'logit' else ''}")
+    if math.isfinite(initial_lipschitz):
+        parts.insert(1, f"{initial_lipschitz:g}")
+    return "-".join(parts)
+
+
+def variant_name(training: Training) -> str:
+    """The objective and the use of the validation split, such as `focal` or `continue`; `standard` for the usual ones."""
+    return "-".join(_variant_parts(training)) or STANDARD
+
+
+def _variant_parts(training: Training) -> list[str]:
+    usual = {"cross_entropy", "none"}
+    return [part for part in (training.objective.tag, training.calibration_data) if part not in usual]
 
 
 def digest(value: object) -> str:

@@ -7,4 +7,5 @@ draw.py       draws a figure and writes it
 summaries.py  a picture of each run
 pages.py      pages of the report: runs, claims, provenance
 publish.py    the part of the results that belongs into the repository
+published_models.py  the trained networks in it
 """

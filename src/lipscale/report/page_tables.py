@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lipscale.tables.reader import by_setting, plain_title
+from lipscale.tables.reader import plain_title, settings_of
 from lipscale.text import short
 
 MOST_DECIMALS = 4
@@ -61,7 +61,7 @@ def measures(epsilons: Sequence[int]) -> list[str]:
 
 def run_table(runs: pd.DataFrame, epsilons: Sequence[int]) -> Table:
     """A row per run; what readers look for first, then all other columns."""
-    first = ["run", "method", "initial_lipschitz", "seed", *measures(epsilons)]
+    first = ["run", "method", "variant", "initial_lipschitz", "offset", "seed", *measures(epsilons)]
     return Table(f"{len(runs)} runs", runs[[*first, *(name for name in runs if name not in first)]])
 
 
@@ -69,7 +69,7 @@ def settings_table(runs: pd.DataFrame, epsilons: Sequence[int]) -> Table:
     """A row per setting: means over its seeds, and how many these are."""
     columns = [*measures(epsilons), "temperature", "nll", "nll_scaled", "train_seconds", "attack_seconds"]
     rows = [
-        {"setting": plain_title(setting, short), "seeds": len(part)} | part[columns].mean().to_dict()
-        for setting, part in by_setting(runs)
+        {"setting": plain_title(part, short), "seeds": len(part)} | part[columns].mean().to_dict()
+        for _, part in settings_of(runs)
     ]
     return Table("Settings: mean over seeds", pd.DataFrame(rows))

@@ -27,7 +27,7 @@ GLOSSARY = {
     "certified_EPS, pair_certified_EPS": "share of test images that are right with a certified radius of at least EPS/255, by "
     "the poster's formula, and by pairs of classes",
     "robust_EPS": "share of evaluated images that are right and not broken by AutoAttack at EPS/255 (l2)",
-    "attacked_EPS, spot_checked_EPS": "images that AutoAttack was run on, and how many of them were certified (spot checks)",
+    "attacked_EPS, spot_checked_EPS": "images that AutoAttack was run on; those of them that are certified (spot checks)",
 }
 
 

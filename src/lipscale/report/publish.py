@@ -2,16 +2,17 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lipscale.errors import LipscaleError
 from lipscale.planning import record as records
-from lipscale.report import draw
+from lipscale.report import draw, published_models
 from lipscale.store import files, provenance
 from lipscale.store.checksums import checked
-from lipscale.tables.reader import Tables, by_setting, plain_title, where
+from lipscale.tables.reader import Tables, plain_title, settings_of, where
 from lipscale.text import markdown_table, short
 
 TABLES = (
@@ -25,7 +26,7 @@ TABLES = (
 FALSIFICATION = "falsification.csv"
 
 
-def publish(results: Path, folder: Path, command: str) -> None:
+def publish(results: Path, folder: Path, command: str, models: Sequence[str] = ()) -> None:
     """Copy figures, verdicts with their tables and, where it was made, falsification.csv of an experiment; write other files.
 
     record.json says what the experiment cost, for `plan`; images.csv.gz has the rows of all runs' images.csv of those test
@@ -35,6 +36,7 @@ def publish(results: Path, folder: Path, command: str) -> None:
         results: results/<experiment>.
         folder: results/published/<experiment>, where all of that goes.
         command: what made the results, for the page.
+        models: runs whose trained networks are published too.
 
     Raises:
         LipscaleError: something is missing, or the runs are not from one commit without changes.
@@ -44,13 +46,16 @@ def publish(results: Path, folder: Path, command: str) -> None:
     commits = tables.runs["commit"].unique()
     if len(commits) != 1 or len(commits[0]) != 40:
         raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
+    networks = published_models.model_files(results, folder, models, list(tables.runs["run"]))
     folder.mkdir(parents=True, exist_ok=True)
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
     write_images(results, tables, folder / "images.csv.gz")
+    published_models.write_models(results, folder, networks)
     files.write_json(folder / records.NAME, records.measure(results).model_dump(mode="json"))
     lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", ""]
-    lines.append(markdown_table(["", ""], facts(results, tables, command).items()))
+    described = facts(results, tables, command) | {"networks": published_models.in_words(folder.name, networks)}
+    lines.append(markdown_table(["", ""], described.items()))
     lines += ["Mean over seeds, in brackets smallest and largest. The runs themselves are in [`runs.csv`](runs.csv).", ""]
     files.write_text(folder / "README.md", "\n".join([*lines, summary(tables)]))
 
@@ -115,9 +120,9 @@ def summary(tables: Tables) -> str:
     percent = [name for name in tables.runs if name.startswith(("certified_", "robust_"))]
     columns = ["lipschitz", "lipschitz_certified", "temperature", "clean_accuracy", *percent, "ece", "ece_scaled"]
     rows = []
-    for setting, part in by_setting(tables.runs):
+    for _, part in settings_of(tables.runs):
         cells = [_cell(part[name], name in percent or name == "clean_accuracy") for name in columns]
-        rows.append([plain_title(setting, short), *cells])
+        rows.append([plain_title(part, short), *cells])
     return markdown_table(["setting", *columns], rows)
 
 

@@ -1,10 +1,12 @@
 """Certified radii of images, for a network of your own.
 
-MODEL is a .safetensors file that `lipscale.save` wrote; IMAGES a prepared data set, whose test split is taken, or an .npz file
-with the array `images` (uint8, or in [0, 1]) and, if there are any, `labels`.
+MODEL is a .safetensors file that `lipscale.save` wrote, or the name of a published network, EXPERIMENT/RUN. IMAGES is a
+prepared data set, whose test split is taken, or an .npz file with the array `images` (uint8, or in [0, 1]) and, if there are
+any, `labels`.
 
-example:
+examples:
   lipscale certify model.safetensors images.npz --output radii.csv
+  lipscale certify digits/list-1-seed0 results/digits/data
 """
 
 import argparse
@@ -14,8 +16,8 @@ from pathlib import Path
 
 from lipscale.certification.certificate import RADII_COLUMNS, radii_rows
 from lipscale.certification.certify import Certification, certify
-from lipscale.certification.model_file import load
 from lipscale.errors import LipscaleError
+from lipscale.published import load
 from lipscale.steps.common import add_device
 from lipscale.steps.images import read_images
 from lipscale.store import files
@@ -23,7 +25,7 @@ from lipscale.training.devices import select_device
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help=".safetensors file of a network")
+    parser.add_argument("model", metavar="MODEL", help=".safetensors file of a network, or name of a published one")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="prepared data set, or .npz file")
     parser.add_argument("--output", type=Path, help="CSV file for the radii, a row per image")
     parser.add_argument(

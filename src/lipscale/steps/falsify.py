@@ -1,10 +1,12 @@
 """Attack certified images, each at 0.999 of its own radius; exit code 1 if a certificate is broken.
 
 MODEL is a .safetensors file that `lipscale.save` wrote, attacked on the images of --data; results go to --output, by default
-beside it: MODEL-falsification.csv and .json. A folder of a run is attacked as its config says, on the experiment's data.
+beside it: MODEL-falsification.csv and .json. MODEL can also be the name of a published network, EXPERIMENT/RUN, whose results
+go to the current folder by default. A folder of a run is attacked as its config says, on the experiment's data.
 
 examples:
   lipscale falsify model.safetensors --data images.npz --images 500
+  lipscale falsify digits/list-1-seed0 --data results/digits/data
   lipscale falsify results/digits/runs/list-1-seed0
 """
 
@@ -22,12 +24,19 @@ from lipscale.steps.images import read_images
 from lipscale.store import files, locks, provenance
 from lipscale.store.checksums import checked, record
 from lipscale.store.dataset import read_dataset
+from lipscale.store.published import find
 from lipscale.store.run_folder import RunFolder
 from lipscale.training.devices import select_device
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help=".safetensors files, or folders of runs")
+    parser.add_argument(
+        "models",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help=".safetensors files, names of published networks, or folders of runs",
+    )
     parser.add_argument("--data", type=Path, help="MODEL only: prepared data set, or .npz file with `images` and `labels`")
     parser.add_argument("--output", type=Path, help="one MODEL only: path of the two result files, without suffix")
     add_device(parser)
@@ -64,15 +73,17 @@ def _falsify_run(folder: RunFolder) -> None:
     found.check()
 
 
-def _falsify_model(model: Path, options: argparse.Namespace) -> None:
+def _falsify_model(name: Path, options: argparse.Namespace) -> None:
     chosen = Options(options.images, options.batch_size, options.seed)
-    stem = options.output or model.with_name(f"{model.stem}-falsification")
+    model = find(name)
+    beside = model if model == name else Path(model.name)  # nothing is written beside published networks
+    stem = options.output or beside.with_name(f"{model.stem}-falsification")
     torch.set_num_threads(options.threads)
     with locks.writing("falsify", [stem]):
         device = select_device(options.device)
         network = load(model, device)
         if options.data.is_dir():
-            found = falsify_dataset(network, read_dataset(options.data), chosen, device, str(model))
+            found = falsify_dataset(network, read_dataset(options.data), chosen, device, str(name))
         else:
             images, labels = read_images(options.data)
             found = falsify(
@@ -83,7 +94,7 @@ def _falsify_model(model: Path, options: argparse.Namespace) -> None:
                 batch_size=chosen.batch_size,
                 seed=chosen.seed,
                 device=device,
-                name=str(model),
+                name=str(name),
             )
         _write(found, model, chosen, stem, {"data": options.data.name})
     found.check()

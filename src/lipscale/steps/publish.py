@@ -1,7 +1,10 @@
 """Copy figures and tables of an experiment to where they are committed, with a page about them.
 
-example:
+With --models, networks of these runs too: lipscale.load("EXPERIMENT/RUN") opens them. Without, none stay published.
+
+examples:
   lipscale publish results/digits --folder results/published/digits --command "make figures"
+  lipscale publish results/digits --folder results/published/digits --command "make figures" --models list-1-seed0
 """
 
 import argparse
@@ -15,7 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
     parser.add_argument("--folder", required=True, type=Path, help="results/published/EXPERIMENT")
     parser.add_argument("--command", required=True, dest="origin", help="the command that made the results, for the page")
+    parser.add_argument("--models", nargs="+", default=[], metavar="RUN", help="runs whose trained networks are published")
 
 
 def run(options: argparse.Namespace) -> None:
-    publish(options.experiment, options.folder, options.origin)
+    publish(options.experiment, options.folder, options.origin, options.models)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lipscale.errors import LipscaleError
-from lipscale.tables.reader import FIXED, Tables, of
+from lipscale.tables.reader import FIXED, Tables, of, standard
 from lipscale.units import distance
 
 LARGEST_EPSILON = 1020  # in 1/255, of certified.csv: an l2 distance of 4 in pixels
@@ -28,7 +28,7 @@ def posthoc_curves(tables: Tables) -> pd.DataFrame:
     Raises:
         LipscaleError: there is no such run, or its sweep does not reach that far.
     """
-    trained, sweep = of(tables.runs, FIXED)["lipschitz"], of(tables["sweep"], FIXED)
+    trained, sweep = of(standard(tables.runs), FIXED)["lipschitz"], of(standard(tables["sweep"]), FIXED)
     sweep = sweep[sweep["lipschitz"] == tables.posthoc_lipschitz]
     return divided(sweep, trained.min(), trained.max()).merge(sweep[["run", "seed"]].drop_duplicates())
 

@@ -16,6 +16,11 @@ def join_images(folder: RunFolder) -> pd.DataFrame:
     return pd.read_csv(checked(folder / "radii.csv")).merge(attacked, on="index", how="left", validate="one_to_one")
 
 
+def certified(images: pd.DataFrame, epsilon: int) -> pd.Series:
+    """Which images are certified at an epsilon by either radius."""
+    return images[["radius", "pair_radius"]].max(axis=1) >= distance(epsilon)
+
+
 def check_order(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> None:
     """Per image: certified at eps, by either radius, implies robust at eps, and robust implies right.
 
@@ -26,9 +31,8 @@ def check_order(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> None
     for epsilon in epsilons:
         evaluated = images[images[f"robust_{epsilon}"].notna()]
         robust = evaluated[f"robust_{epsilon}"] == 1
-        certified = evaluated[["radius", "pair_radius"]].max(axis=1) >= distance(epsilon)
         for wrong, sentence in (
-            (certified & ~robust, "certified, yet broken by the attack"),
+            (certified(evaluated, epsilon) & ~robust, "certified, yet broken by the attack"),
             (robust & ~right[evaluated.index], "called robust, yet misclassified"),
         ):
             if wrong.any():

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from lipscale.config.runs import STANDARD
 from lipscale.errors import LipscaleError
 from lipscale.method.methods import METHODS, Method
 from lipscale.store import files
 from lipscale.store.checksums import checked
 
 LIST, FIXED = "list", "fixed"  # the methods that the poster's claims compare
-TEXT = {name: str for name in ("run", "claim", "config_hash", "data_sha256", "commit")}  # may look like numbers
+TEXT = {
+    name: str for name in ("run", "setting", "variant", "claim", "config_hash", "data_sha256", "commit")
+}  # may look like numbers
 
 
 class Tables:
@@ -93,14 +96,33 @@ def of(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table[table["method"] == name]
 
 
+def standard(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the settings that the section `runs` of the config lists directly, without those of its variants.
+
+    They come first in every table, and share offset and variant.
+    """
+    first = table.iloc[0]
+    return table[(table["variant"] == first["variant"]) & (table["offset"] == first["offset"])]
+
+
+def settings_of(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The name and the rows of each setting, in the order of the table."""
+    return list(table.groupby("setting", sort=False))
+
+
 def by_setting(table: pd.DataFrame) -> list[tuple[tuple[str, float], pd.DataFrame]]:
-    """(method, initial L) and the rows of each setting: methods in the order of METHODS, then by initial L."""
+    """(method, initial L) and the rows of each standard setting: methods in the order of METHODS, then by initial L."""
     groups = table.groupby(["method", "initial_lipschitz"])
     position = {name: index for index, name in enumerate(METHODS)}
     return sorted(groups, key=lambda group: (position[method(group[0][0]).name], group[0][1]))
 
 
-def plain_title(setting: tuple[str, float], number: Callable[[float], str]) -> str:
-    """Title of a setting without TeX, such as `LiST, L0 = 0.1`."""
-    name, initial_lipschitz = setting
-    return method(name).setting_title(initial_lipschitz, number).replace("$", "").replace("_", "")
+def plain_title(rows: pd.DataFrame, number: Callable[[float], str]) -> str:
+    """Title without TeX of the setting that all rows share, such as `LiST, L0 = 0.1, xi = 36, focal`."""
+    row = rows.iloc[0]
+    parts = [method(row["method"]).setting_title(row["initial_lipschitz"], number).replace("$", "").replace("_", "")]
+    if row["offset"]:
+        parts.append(f"xi = {number(row['offset'])}")
+    if row["variant"] != STANDARD:
+        parts.append(row["variant"])
+    return ", ".join(parts)

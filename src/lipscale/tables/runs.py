@@ -9,10 +9,11 @@ import pandas as pd
 from lipscale.errors import LipscaleError
 from lipscale.store.provenance import in_words, listed
 from lipscale.store.run_folder import RunFolder
+from lipscale.tables.images import certified
 from lipscale.units import distance
 
 Row = dict[str, object]
-KEY = ("run", "method", "initial_lipschitz", "seed")
+KEY = ("run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed")
 PER_EPSILON = ("certified", "pair_certified", "robust", "attacked", "spot_checked")  # also columns NAME_EPS of runs.csv
 
 
@@ -49,8 +50,11 @@ def identity(results: RunResults) -> Row:
     settings = results.folder.settings
     return {
         "run": settings.run,
+        "setting": settings.setting,
         "method": settings.method,
+        "variant": settings.variant,
         "initial_lipschitz": float(settings.initial_lipschitz),
+        "offset": float(settings.training.offset),
         "seed": settings.seed,
     }
 
@@ -95,15 +99,15 @@ def robustness_rows(results: RunResults) -> Iterator[Row]:
     """The rows of robustness.csv, one per epsilon: what was certified of all images, and robust of the evaluated ones."""
     images, key = results.images, identity(results)
     for epsilon in results.epsilons:
-        certified, attacked = images["radius"] >= distance(epsilon), images[f"attacked_{epsilon}"] == 1
+        attacked = images[f"attacked_{epsilon}"] == 1
         yield key | {
             "epsilon": epsilon,
             "evaluated_images": int(results.evaluated.sum()),
-            "certified": certified.mean(),
+            "certified": (images["radius"] >= distance(epsilon)).mean(),
             "pair_certified": (images["pair_radius"] >= distance(epsilon)).mean(),
             "robust": images[f"robust_{epsilon}"].mean(),
             "attacked": int(attacked.sum()),
-            "spot_checked": int((attacked & certified).sum()),
+            "spot_checked": int((attacked & certified(images, epsilon)).sum()),
         }
 
 

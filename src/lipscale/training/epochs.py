@@ -15,6 +15,7 @@ from lipscale.errors import LipscaleError
 from lipscale.evaluation.metrics import accuracy, expected_calibration_error, probabilities
 from lipscale.method.feedback import LipschitzFeedback, Update
 from lipscale.method.methods import METHODS
+from lipscale.method.offset import logit_offset, offset_logits
 from lipscale.method.temperature import fit_temperature, nll
 from lipscale.networks.network import LipschitzNetwork, build_network
 from lipscale.training.batches import EVALUATION_BATCH, epoch_batches, epoch_seed
@@ -173,14 +174,17 @@ class Training:
         """One step of the optimiser; returns the loss, a scalar without gradient."""
         settings = self.run.training
         self.network.train()
-        loss = self.objective.loss(self._fast_logits, images, labels, settings.objective, lipschitz)
+        xi = logit_offset(settings.offset, settings.offset_unit, lipschitz) if settings.offset else 0.0
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            logits = fast_logits(self.forward, images, self.run.compute.precision)
+            return offset_logits(logits, labels, xi) if xi else logits
+
+        loss = self.objective.loss(forward, images, labels, settings.objective, lipschitz)
         self.optimizer.zero_grad()
         (loss / lipschitz if settings.divide_loss and self.method.constrained else loss).backward()
         self.optimizer.step()
         return loss.detach()
-
-    def _fast_logits(self, images: torch.Tensor) -> torch.Tensor:
-        return fast_logits(self.forward, images, self.run.compute.precision)
 
     def _set_learning_rate(self, epochs: float) -> None:
         """A half cosine from the configured rate to 0 (Loshchilov and Hutter, ICLR 2017, without restarts)."""

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from lipscale.method.methods import METHODS
 from lipscale.report import style
 from lipscale.tables.curves import spread
-from lipscale.tables.reader import Tables, of, where
+from lipscale.tables.reader import Tables, of, standard, where
 from lipscale.text import short
 from lipscale.units import distance
 
@@ -19,7 +19,7 @@ LEAST = 0.005  # where all curves are below this, the axis ends
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """A panel for each method that certifies; those without feedback first, and again in grey behind the others."""
-    numbers = over_seeds(tables["certified"])
+    numbers = over_seeds(standard(tables["certified"]))
     present = [METHODS[name] for name in METHODS if name in set(numbers["method"])]
     methods = sorted(present, key=lambda method: method.feedback)
     references = [method for method in methods if not method.feedback]

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from lipscale.report import style
 from lipscale.tables.curves import posthoc_curves, spread
-from lipscale.tables.reader import FIXED, Tables, of
+from lipscale.tables.reader import FIXED, Tables, of, standard
 from lipscale.text import short
 
 TITLE = "1: ECE against L"
@@ -15,7 +15,7 @@ TABLES = ("runs", "sweep")
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """Two curves of ECE, means over seeds with their spread."""
-    trained = spread(of(tables.runs, FIXED), "lipschitz", "ece")
+    trained = spread(of(standard(tables.runs), FIXED), "lipschitz", "ece")
     posthoc = spread(posthoc_curves(tables), "lipschitz", "ece")
 
     figure, axes = plt.subplots(figsize=(style.COLUMN_WIDTH, 2.6))

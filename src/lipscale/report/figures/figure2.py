@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lipscale.report import style
 from lipscale.tables.curves import spread
-from lipscale.tables.reader import Tables, method, where
+from lipscale.tables.reader import Tables, method, standard, where
 from lipscale.text import short
 
 TITLE = "2: T* and L by epoch"
@@ -19,7 +19,7 @@ SETTING = ["method", "initial_lipschitz"]
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """Two panels, a line for each setting with feedback."""
-    numbers = over_epochs(where(tables["feedback"], lambda method: method.feedback))
+    numbers = over_epochs(where(standard(tables["feedback"]), lambda method: method.feedback))
     figure, (top, bottom) = plt.subplots(2, sharex=True, figsize=(style.COLUMN_WIDTH, 3.8))
     for axes, quantity in ((top, "temperature"), (bottom, "lipschitz")):
         _lines(axes, numbers[numbers["quantity"] == quantity])

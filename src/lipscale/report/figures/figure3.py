@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from lipscale.method.methods import METHODS
 from lipscale.report import labels, style
-from lipscale.tables.reader import FIXED, Tables, method
+from lipscale.tables.reader import FIXED, Tables, method, standard
 from lipscale.text import short
 
 TITLE = "3: clean and robust accuracy"
@@ -23,7 +23,7 @@ MARKER = 5.5  # size of the markers, in points
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """One panel for each epsilon that was attacked, side by side across both columns of a page."""
-    numbers = pd.concat(points(tables.runs, epsilon) for epsilon in tables.epsilons)
+    numbers = pd.concat(points(standard(tables.runs), epsilon) for epsilon in tables.epsilons)
     width = style.COLUMN_WIDTH if len(tables.epsilons) == 1 else style.PAGE_WIDTH
     figure, panels = plt.subplots(1, len(tables.epsilons), figsize=(width, 3.2), squeeze=False)
     colours = LogNorm(numbers["ece"].min(), numbers["ece"].max())

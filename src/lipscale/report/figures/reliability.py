@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from lipscale.report import style
 from lipscale.report.diagrams import diagram, handles
-from lipscale.tables.reader import Tables, by_setting, method
+from lipscale.tables.reader import Tables, by_setting, method, standard
 from lipscale.text import short
 
 TITLE = "reliability diagrams"
@@ -16,7 +16,7 @@ COLUMNS = 5  # of panels, at most
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """Methods with feedback first, the others from a new row on."""
-    numbers = over_seeds(tables["reliability"])
+    numbers = over_seeds(standard(tables["reliability"]))
     rows = _rows(by_setting(numbers))
     columns = max(map(len, rows))
 

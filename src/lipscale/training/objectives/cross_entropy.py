@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from lipscale.settings import Settings as Section
+from lipscale.training.objectives.base import ObjectiveSettings
 
 
-class Settings(Section):
+class Settings(ObjectiveSettings):
     """No settings."""
 
     name: Literal["cross_entropy"] = "cross_entropy"

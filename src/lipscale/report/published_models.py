@@ -1,0 +1,83 @@
+"""The trained networks that are published with the results of an experiment."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lipscale.errors import LipscaleError
+from lipscale.store import files
+from lipscale.store.checksums import checked
+from lipscale.store.dataset import read_manifest
+from lipscale.store.published import NETWORKS, SUFFIX, published
+from lipscale.store.run_folder import ExperimentFolder, RunFolder
+
+LARGEST_TOTAL = 8 * 10**6  # bytes of all published networks together, since they are committed
+DESCRIPTION = "networks.json"
+DATA = ("dataset", "settings", "source", "arrays_sha256", "image_shape", "mean", "classes")  # of the manifest
+
+
+def model_files(results: Path, folder: Path, runs: Sequence[str], known: Sequence[str]) -> dict[str, Path]:
+    """The model files of `runs`, by run, where all may be published.
+
+    Args:
+        results: results/<experiment>.
+        folder: results/published/<experiment>; networks of other experiments beside it count.
+        runs: their names.
+        known: names of all runs of the experiment.
+
+    Raises:
+        LipscaleError: a run or its model is missing, or the published networks would be too large together.
+    """
+    unknown = [run for run in runs if run not in known]
+    if unknown:
+        raise LipscaleError(f"publish: --models names {unknown[0]!r}; allowed: {', '.join(known)}")
+    models = {run: checked(results / "runs" / run / "model.safetensors") for run in runs}
+    others = [path for path in published(folder.parent).values() if path.parent.parent.resolve() != folder.resolve()]
+    new, old = (sum(path.stat().st_size for path in paths) for paths in (models.values(), others))
+    if new + old > LARGEST_TOTAL:
+        raise LipscaleError(
+            f"publish: the {len(models)} networks of --models take {megabytes(new)} and those of other experiments "
+            f"{megabytes(old)}; allowed: {megabytes(LARGEST_TOTAL)} together, so fewer or smaller networks"
+        )
+    return models
+
+
+def write_models(results: Path, folder: Path, models: dict[str, Path]) -> None:
+    """Copy the model files into `folder`/networks and describe them there, in networks.json; others are removed from it."""
+    networks = folder / NETWORKS
+    shutil.rmtree(networks, ignore_errors=True)
+    if not models:
+        return
+    networks.mkdir(parents=True)
+    for run, path in models.items():
+        shutil.copyfile(path, networks / f"{run}{SUFFIX}")
+    manifest = read_manifest(results / "data")
+    described = {run: describe(ExperimentFolder(results).run(run), path) for run, path in models.items()}
+    files.write_json(networks / DESCRIPTION, {"data": {key: manifest.get(key) for key in DATA}, "networks": described})
+
+
+def describe(run: RunFolder, model: Path) -> dict:
+    """What a user of a network may ask: its L, T* of the validation split, and where it comes from."""
+    origin, calibration, certificate = (run.json(f"{name}.json") for name in ("provenance", "calibration", "certificate"))
+    return {
+        "sha256": files.sha256(model),
+        "lipschitz": certificate["lipschitz"],
+        "lipschitz_certified": certificate["lipschitz_certified"],
+        "temperature": calibration["temperature"],
+        "commit": origin["commit"],
+        "config_hash": origin["config_hash"],
+        "data_sha256": origin["data_sha256"],
+    }
+
+
+def in_words(experiment: str, models: dict[str, Path]) -> str:
+    """The published networks, for the page."""
+    if not models:
+        return "none"
+    names = ", ".join(f"[`{experiment}/{run}`]({NETWORKS}/{run}{SUFFIX})" for run in models)
+    return f"{names}; `lipscale.load` opens them, [`{NETWORKS}/{DESCRIPTION}`]({NETWORKS}/{DESCRIPTION}) describes them"
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes, in MB."""
+    return f"{size / 1e6:.3g} MB"
