@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help figures test docs unlock format pins schema clean
 
 help:
-	@echo "make figures   the embedded default: Figures 1 to 3 of the digits experiment, in results/digits/figures"
+	@echo "make figures   the embedded default: Figures 1 to 5 of the digits experiment, in results/digits/figures"
 	@echo "make test      the tests"
 	@echo "make docs      the documentation, in site/index.html"
 	@echo "make format    format and lint the sources and the workflow"
@@ -20,7 +20,7 @@ help:
 
 figures: .venv/complete
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet rules host
-	@echo "Figures 1 to 3 are in results/$$(sed -n 's/^experiment: *//p' $(CONFIG))/figures"
+	@echo "Figures 1 to 5 are in results/$$(sed -n 's/^experiment: *//p' $(CONFIG))/figures"
 
 test: .venv/complete
 	python -m pytest -n 2 --dist loadfile

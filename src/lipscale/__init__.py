@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lipscale.method.offset import logit_offset as logit_offset
     from lipscale.method.offset import offset_logits as offset_logits
     from lipscale.method.temperature import fit_temperature as fit_temperature
+    from lipscale.networks.maxmin import MaxMin as MaxMin
     from lipscale.networks.network import LipschitzNetwork as LipschitzNetwork
     from lipscale.networks.network import build_network as build_network
     from lipscale.published import load as load
@@ -55,6 +56,7 @@ _MODULES = {
     "LipschitzBudget": "method.budget",
     "LipschitzFeedback": "method.feedback",
     "LipschitzNetwork": "networks.network",
+    "MaxMin": "networks.maxmin",
     "PlainNetwork": "certification.plain_layers",
     "Residual": "certification.plain_layers",
     "Scale": "certification.plain_layers",

@@ -6,9 +6,9 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import orthogonium.layers
 import pytest
 import torch
-from orthogonium.layers import MaxMin
 from torch import nn
 from torch.func import jacrev, vmap
 
@@ -18,6 +18,7 @@ from lipscale.certification.own import from_modules
 from lipscale.certification.plain_layers import KINDS, Centre, GroupSort2, PlainNetwork, Residual, Scale
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
+from lipscale.networks.maxmin import MaxMin
 
 SHAPE = (2, 8, 8)
 LAYERS = {
@@ -28,6 +29,7 @@ LAYERS = {
     "conv, zeros, strided": nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0)),
     "scale": Scale(-1.7),
     "maxmin": MaxMin(),
+    "maxmin of orthogonium": orthogonium.layers.MaxMin(),
     "groupsort2": GroupSort2(),
     "relu": nn.ReLU(),
     "flatten": nn.Flatten(),
@@ -272,7 +274,7 @@ def test_pair_radius_is_the_nearest_class_in_pixels():
         (nn.utils.spectral_norm(nn.Conv2d(2, 2, 3)), "has a hook"),
         (Residual(type("Mine", (nn.Sequential,), {})(nn.ReLU())), "the branch 1 is Mine; allowed: torch.nn.Sequential"),
         (Residual(nn.Linear(8, 8)), "the branch 1 is Linear"),
-        (MaxMin(axis=2), "has axis 2"),
+        (orthogonium.layers.MaxMin(axis=2), "has axis 2"),
         (nn.Flatten(2), "has start_dim 2"),
         (nn.Linear(8, 3), "allowed: a flattened one"),
         (Centre(1), "1 channels for an input of shape"),
@@ -304,7 +306,7 @@ def test_sorted_pairs_are_no_farther_apart():
     """The proof of MaxMin and GroupSort2, on pairs of points: sorting is 1-Lipschitz, keeps the norm and rounds nothing."""
     torch.manual_seed(0)
     first, second = 3 * torch.randn(500, 8, 3, dtype=torch.float64), 3 * torch.randn(500, 8, 3, dtype=torch.float64)
-    for layer in (MaxMin(), GroupSort2()):
+    for layer in (MaxMin(), orthogonium.layers.MaxMin(), GroupSort2()):
         before, after = (first - second).flatten(1).norm(dim=1), (layer(first) - layer(second)).flatten(1).norm(dim=1)
         assert (after <= before * (1 + 8 * 2.0**-53)).all()
         assert torch.equal(layer(first).flatten(1).sort()[0], first.flatten(1).sort()[0])

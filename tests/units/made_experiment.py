@@ -116,8 +116,9 @@ def _write_run(folder: Path, run: Run, end: float, number: int) -> None:
     label = [0, 1, 0, 1, 0, 1, 0, 1]
     radii = {"index": range(8), "label": label, "prediction": prediction, "radius": radius, "pair_radius": radius * 1.2}
     _write(folder / "radii.csv", pd.DataFrame(radii))
+    _write_logits(folder, label, prediction)
     attack = {"index": [0, 1, 2, 3, 4, 6], "robust_36": [1, 1, 1, 1, 0, 0], "attacked_36": [1, 1, 0, 0, 1, 0]}
-    attack |= {"robust_72": [1, 1, 1, 0, 0, 0], "attacked_72": [1, 1, 1, 1, 0, 0]}
+    attack |= {"robust_72": [1, 1, 1, 0, 0, 0], "attacked_72": [1, 1, 0, 1, 0, 0]}
     _write(folder / "attack.csv", pd.DataFrame(attack))
     made = {"device": "cpu", "machine": MACHINE, "versions": {"torch": "2"}, "commit": COMMIT}
     digest = config.digest(run.identity())
@@ -125,13 +126,31 @@ def _write_run(folder: Path, run: Run, end: float, number: int) -> None:
     _write(folder / "provenance.json", made | training)
     options = {"epsilons": EPSILONS, "images": 6, "spot_checks": 2, "seed": 0, "batch_size": 6}
     _write(folder / "attack.json", options | {"attack": "AutoAttack l2", "seconds": 2.0, "temperature": 1.0})
-    measured = {"temperature": 1.0, "ece": 0.05 + number / 100, "ece_scaled": 0.02, "nll": 0.5, "nll_scaled": 0.4}
-    _write(folder / "calibration.json", measured)
+    measured = {
+        "ece": 0.05 + number / 100,
+        "ece_scaled": 0.02,
+        "nll": 0.5,
+        "nll_scaled": 0.4,
+        "brier": 0.3,
+        "brier_scaled": 0.2,
+    }
+    measured |= {"classwise_ece": 0.03, "classwise_ece_scaled": 0.01, "adaptive_ece": 0.04, "adaptive_ece_scaled": 0.02}
+    measured |= {"validation_accuracy": 0.7, "validation_ece": 0.06, "validation_ece_scaled": 0.03, "validation_nll": 0.6}
+    _write(folder / "calibration.json", {"temperature": 1.0} | measured)
     lipschitz = end if np.isfinite(end) else "inf"
     _write(folder / "certificate.json", {"lipschitz": lipschitz, "lipschitz_certified": 0.999 * unit})
     left = {"images": 5, "broken": 0, "smallest_margin_left": 0.01, "median_margin_left": 0.1, "seconds": 3.0}
     attacks = {"per_split": {"test": 5, "train": 0}, "share_of_radius": 0.999, "attacks": ["apgd-ce", "square", "pgd"]}
     _write(folder / "falsification.json", left | attacks | made)
+
+
+def _write_logits(folder: Path, label: list[int], prediction: list[int]) -> None:
+    """Logits whose largest is that of the prediction, by 1, 2, 3, ..."""
+    logits = np.zeros((len(label), 2))
+    logits[np.arange(len(label)), prediction] = np.arange(1, len(label) + 1)
+    arrays = {f"{split}_logits": logits for split in ("validation", "test")}
+    np.savez(folder / "logits.npz", **arrays, validation_labels=np.array(label), test_labels=np.array(label))
+    checksums.record(folder / "logits.npz")
 
 
 def _write(path: Path, content: dict | pd.DataFrame) -> None:

@@ -5,12 +5,23 @@ import math
 import numpy as np
 import pytest
 import torch
+from netcal.metrics import ECE
 from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss, log_loss
 
 from lipscale.errors import LipscaleError
 from lipscale.evaluation import calibration
 from lipscale.evaluation.calibration import calibrate, netcal_ece, netcal_temperature
-from lipscale.evaluation.metrics import accuracy, expected_calibration_error, probabilities, reliability
+from lipscale.evaluation.metrics import (
+    accuracy,
+    adaptive_ece,
+    brier_scores,
+    classwise_ece,
+    expected_calibration_error,
+    log_losses,
+    probabilities,
+    reliability,
+)
 from lipscale.method.temperature import fit_temperature, nll
 
 
@@ -34,6 +45,47 @@ def test_ece_against_netcal(classes, scale):
     labels = np.where(generator.random(500) < 0.5, logits.argmax(axis=1), generator.integers(classes, size=500))
     ours = expected_calibration_error(probabilities(logits), labels)
     assert ours == pytest.approx(netcal_ece(logits, labels), rel=1e-9, abs=1e-12)
+
+
+def random_table(scale: float, classes: int, images: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and labels, about half of which are the largest."""
+    generator = np.random.default_rng(0)
+    logits = scale * generator.normal(size=(images, classes))
+    labels = np.where(generator.random(images) < 0.5, logits.argmax(axis=1), generator.integers(classes, size=images))
+    return probabilities(logits), labels
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_classwise_ece_is_the_mean_of_netcals_binary_ece(classes, scale):
+    table, labels = random_table(scale, classes)
+    theirs = [ECE(15).measure(table[:, k], (labels == k).astype(int)) for k in range(classes)]
+    assert classwise_ece(table, labels) == pytest.approx(np.mean(theirs), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
+def test_adaptive_ece_against_netcal(scale):
+    table, labels = random_table(scale, 10)
+    theirs = ECE(15, equal_intervals=False).measure(table.max(axis=1), (table.argmax(axis=1) == labels).astype(int))
+    assert adaptive_ece(table, labels) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_adaptive_ece_where_confidences_are_the_same():
+    """Saturated confidences: equal values share a bin, whatever the order of the images."""
+    confidence = np.repeat([0.6, 1.0], [30, 70])
+    table, labels = np.stack([confidence, 1 - confidence], axis=1), np.tile([0, 0, 0, 0, 1], 20)
+    shuffled = np.random.default_rng(0).permutation(100)
+    assert adaptive_ece(table, labels) == pytest.approx(0.3 * 0.2 + 0.7 * 0.2)
+    assert adaptive_ece(table[shuffled], labels[shuffled]) == pytest.approx(adaptive_ece(table, labels))
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_brier_score_and_log_loss_against_scikit_learn(classes):
+    table, labels = random_table(1.0, classes)
+    theirs = brier_score_loss(labels, table, labels=range(classes), scale_by_half=False)
+    assert brier_scores(table, labels).mean() == pytest.approx(theirs, rel=1e-12)
+    assert log_losses(np.log(table), labels).mean() == pytest.approx(log_loss(labels, table), rel=1e-9)
+    assert brier_scores(np.eye(3), np.array([0, 1, 0])) == pytest.approx([0, 0, 2])
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
@@ -109,9 +161,22 @@ def test_what_is_measured(split):
     assert found.ece_scaled == netcal_ece(3 * logits, labels, ours)
     assert found.nll == nll(torch.from_numpy(3 * logits), torch.from_numpy(labels))
     assert found.nll_scaled == nll(torch.from_numpy(3 * logits), torch.from_numpy(labels), ours)
+    table, scaled = probabilities(3 * logits), probabilities(3 * logits, ours)
+    assert (found.brier, found.brier_scaled) == (brier_scores(table, labels).mean(), brier_scores(scaled, labels).mean())
+    assert (found.classwise_ece, found.adaptive_ece_scaled) == (classwise_ece(table, labels), adaptive_ece(scaled, labels))
     assert list(found.summary()) == [
-        "temperature", "bounded", "netcal_temperature", "ece", "ece_scaled", "nll", "nll_scaled"
+        "temperature", "bounded", "netcal_temperature", "ece", "ece_scaled", "nll", "nll_scaled", "brier", "brier_scaled",
+        "classwise_ece", "classwise_ece_scaled", "adaptive_ece", "adaptive_ece_scaled", "validation_accuracy", "validation_ece",
+        "validation_ece_scaled", "validation_nll",
     ]  # fmt: skip
+
+
+def test_the_validation_split_has_measures_of_its_own(split):
+    logits, labels = split
+    found = calibrate(logits, labels, 3 * logits[:50], labels[:50], lipschitz=2.0)
+    assert found.validation_accuracy == accuracy(logits, labels)
+    assert (found.validation_ece, found.validation_nll) == (netcal_ece(logits, labels), nll(*map(torch.from_numpy, split)))
+    assert found.validation_ece_scaled == netcal_ece(logits, labels, found.temperature)
 
 
 @pytest.mark.parametrize(("lipschitz", "numerator"), [(2.0, 2.0), (math.inf, 1.0)])

@@ -53,6 +53,12 @@ def convnet(**keys: object) -> dict:
     return {"network": {"architecture": "convnet", "widths": [8], **keys}}
 
 
+def objective(name: str, **settings: object) -> dict:
+    return {"training": {"objective": {"name": name, **settings}}}
+
+
+OBJECTIVES = "brier, caat, cross_entropy, flsd, focal, label_smoothing, pgd, trades"
+
 BAD = {
     "unknown key": ({"training": {"epoch": 3}}, "unknown key 'epoch' in training; allowed: augmentation, batch_size, "),
     "a misspelt key": ({"training": {"epoch": 3, "epochs": ...}}, "unknown key 'epoch' in training; allowed: augment"),
@@ -115,14 +121,39 @@ BAD = {
     "unknown architecture": (convnet(architecture="vit"), "network.architecture is 'vit'; allowed: one of mlp, convnet"),
     "unknown objective": (
         {"training": {"objective": "hinge"}},
-        "training.objective.name is 'hinge'; allowed: one of cross_entropy",
+        f"training.objective.name is 'hinge'; allowed: one of {OBJECTIVES}",
+    ),
+    "unknown objective in a mapping": (
+        {"training": {"objective": {"name": "hinge", "gamma": 3}}},
+        f"training.objective.name is 'hinge'; allowed: one of {OBJECTIVES}",
     ),
     "a setting that the objective lacks": (
         {"training": {"objective": {"name": "cross_entropy", "gamma": 3}}},
-        "unknown key 'gamma' in training.objective",
+        "unknown key 'gamma' in training.objective, whose name is cross_entropy; allowed: name",
     ),
-    "no objective": ({"training": {"objective": 3}}, "training.objective is 3; allowed: a mapping"),
-    "an unknown family": ({"network": {"family": "cayley"}}, "network.family is 'cayley'; allowed: one of orthogonal"),
+    "a setting of another objective": (
+        {"training": {"objective": {"name": "pgd", "beta": 3}}},
+        "unknown key 'beta' in training.objective, whose name is pgd; allowed: epsilon, name, relative_step, steps",
+    ),
+    "an objective without a name": ({"training": {"objective": {"gamma": 3}}}, "training.objective.name is missing"),
+    "no objective": (
+        {"training": {"objective": 3}},
+        "training.objective is 3; allowed: a mapping of name and settings, or a name",
+    ),
+    "no objective at all": ({"training": {"objective": None}}, "training.objective is None; allowed: a mapping of name and"),
+    "alpha = 1": (objective("label_smoothing", alpha=1), "training.objective.alpha is 1; allowed: a number less than 1"),
+    "alpha < 0": (objective("label_smoothing", alpha=-1), "training.objective.alpha is -1; allowed: 0 or more"),
+    "gamma < 0": (objective("focal", gamma=-1), "training.objective.gamma is -1; allowed: 0 or more"),
+    "gamma = NaN": (objective("focal", gamma=math.nan), "training.objective.gamma is nan; allowed: a finite number"),
+    "no radius": (objective("pgd", epsilon=0), "training.objective.epsilon is 0; allowed: 1 or more"),
+    "a radius in pixels": (objective("trades", epsilon=0.5), "training.objective.epsilon is 0.5; allowed: an integer"),
+    "no steps": (objective("caat", steps=0), "training.objective.steps is 0; allowed: 1 or more"),
+    "steps without length": (
+        objective("pgd", relative_step=0),
+        "training.objective.relative_step is 0; allowed: a number greater than 0",
+    ),
+    "beta < 0": (objective("trades", beta=-6), "training.objective.beta is -6; allowed: 0 or more"),
+    "an unknown family": ({"network": {"family": "cayley"}}, "network.family is 'cayley'; allowed: one of aol, orthogonal"),
     "a family without constraint": ({"network": {"family": "unconstrained"}}, "network.family is 'unconstrained'; allowed: "),
     "unknown allocation": (
         {"network": {"allocation": "equal"}},
@@ -312,6 +343,36 @@ def test_objective_by_name(tiny):
     assert by_name == whole
 
 
+def test_schema_allows_objectives_by_name():
+    """An editor marks neither form."""
+    named, *whole = schema()["$defs"]["Training"]["properties"]["objective"]["anyOf"]
+    assert named["enum"] == OBJECTIVES.split(", ")
+    assert len(whole[0]["oneOf"]) == len(named["enum"])
+
+
+@pytest.mark.parametrize(
+    ("section", "tag", "passes"),
+    [
+        ("cross_entropy", "cross_entropy", 1),
+        ("label_smoothing", "label_smoothing", 1),
+        ({"name": "label_smoothing", "alpha": 0.1}, "label_smoothing_alpha0p1", 1),
+        ("focal", "focal3", 1),
+        ({"name": "focal", "gamma": 0.5}, "focal0p5", 1),
+        ("flsd", "flsd", 1),
+        ("brier", "brier", 1),
+        ("pgd", "pgd36", 11),
+        ({"name": "pgd", "epsilon": 128, "steps": 20}, "pgd128_steps20", 21),
+        ("trades", "trades36", 12),
+        ({"name": "trades", "beta": 1e-7}, "trades36_beta1em07", 12),
+        ("caat", "caat36", 22),
+    ],
+)
+def test_tags_and_passes_of_objectives(tiny, section, tag, passes):
+    found = configs.check(changed(tiny, {"training": {"objective": section}})).training.objective
+    assert (found.tag, found.passes) == (tag, passes)
+    assert re.fullmatch("[A-Za-z0-9_]+", found.tag)
+
+
 TINY32 = {key: value for key, value in CONFIG.items() if key != "dataset"} | {
     "dataset": {"name": "cifar10", "validation_images": 9}
 }
@@ -498,23 +559,23 @@ class Settings(SourceSettings):
     def image_shape(self):
         return (1, self.side, self.side)
 """,
-        "objectives/soft.py": """
+        "objectives/power.py": """
 from typing import Literal
 from lipscale.settings import Positive
 from lipscale.training.objectives.base import ObjectiveSettings
 
 class Settings(ObjectiveSettings):
-    name: Literal["soft"]
+    name: Literal["power"]
     gamma: Positive = 3
 """,
-        "methods/focal.py": """
+        "methods/power.py": """
 from lipscale.method.methods.base import Method
 from lipscale.settings import PositiveList
 
 METHOD = Method(
-    name="focal", title="focal", label="focal", key="focal_lipschitz", annotation=PositiveList | None, default=None,
-    description="L of the runs with focal loss", constrained=True, feedback=False,
-    expand=lambda values: [(value, {"objective": "soft"}) for value in values or []],
+    name="power", title="power", label="power", key="power_lipschitz", annotation=PositiveList | None, default=None,
+    description="L of the runs with that objective", constrained=True, feedback=False,
+    expand=lambda values: [(value, {"objective": "power"}) for value in values or []],
 )
 """,
         "families/layers.py": "CONSTRAINED = True\n",
@@ -524,7 +585,7 @@ METHOD = Method(
         (tmp_path / name).write_text(text)
     config = copy.deepcopy(CONFIG) | {"dataset": {"name": "noise", "validation_images": 5}}
     config["network"]["family"] = "layers"
-    config["runs"]["focal_lipschitz"] = [5]
+    config["runs"]["power_lipschitz"] = [5]
     code = f"""
 from lipscale import config
 from lipscale.errors import LipscaleError
@@ -533,8 +594,8 @@ print(last.run, last.training.objective, last.dataset, last.network.family)
 assert config.check_run(last.model_dump(mode="json")) == last
 for section, value, said in (
     ("training", {{**{config["training"]}, "objective": "hinge"}}, "training.objective.name is 'hinge'; allowed: one of"),
-    ("training", {{**{config["training"]}, "objective": {{"name": "soft", "gamma": 0}}}}, "training.objective.gamma is 0; "),
-    ("training", {{**{config["training"]}, "objective": {{"name": "soft", "x": 0}}}}, "unknown key 'x' in training.obj"),
+    ("training", {{**{config["training"]}, "objective": {{"name": "power", "gamma": 0}}}}, "training.objective.gamma is 0; "),
+    ("training", {{**{config["training"]}, "objective": {{"name": "power", "x": 0}}}}, "unknown key 'x' in training.obj"),
     ("dataset", {{"name": "noise", "validation_images": 5, "side": 0}}, "dataset.side is 0; "),
 ):
     try:
@@ -547,6 +608,6 @@ for section, value, said in (
     extensions = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("LIPSCALE_EXTENSIONS")]))
     said = in_new_process(code, LIPSCALE_EXTENSIONS=extensions)
     assert said.startswith(
-        "focal-5-soft-seed1 name='soft' gamma=3.0 name='noise' path=None validation_images=5 split_seed=0 side=9 "
+        "power-5-power-seed1 name='power' gamma=3.0 name='noise' path=None validation_images=5 split_seed=0 side=9 "
     )
     assert said.strip().endswith("layers")

@@ -18,7 +18,9 @@ from lipscale.report.figures import certified, figure1, figure2, figure3, reliab
 from lipscale.store.checksums import record
 from lipscale.tables.reader import Tables
 
-WIDTHS = {"figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "reliability": 3.35, "certified": 6.9}  # inches, one column or two
+WIDTHS = {  # inches, one column or two
+    "figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "figure4": 6.9, "figure5": 6.9, "reliability": 3.35, "certified": 6.9
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +31,13 @@ def folder(tmp_path_factory) -> Path:
     runs, feedback, sweep, history, bins, curves = [], [], [], [], [], []
     for method, start in (("fixed", 1.0), ("fixed", 10.0), ("list", 0.1), ("list", 100.0)):
         for seed in range(3):
-            key = {"run": f"{method}-{start:g}-seed{seed}", "method": method, "initial_lipschitz": start, "seed": seed}
+            setting = f"{method}-{start:g}"
+            key = {"run": f"{setting}-seed{seed}", "setting": setting, "method": method, "variant": "standard"}
+            key |= {"initial_lipschitz": start, "offset": 0, "seed": seed}
             end = start if method == "fixed" else 12.0 + seed
             values = generator.uniform(0.5, 0.9, 4)
             names = ("evaluated_clean_accuracy", "ece", "robust_36", "certified_36")
-            rest = {"lipschitz": end, "temperature": 1.0, "clean_accuracy": values[0], "ece_scaled": 0.0}
+            rest = {"lipschitz": end, "temperature": 1.0, "clean_accuracy": values[0], "ece_scaled": 0.0, "nll": 1.0}
             runs.append(key | rest | dict(zip(names, values, strict=True)))
             path = np.geomspace(start, end, 5)
             feedback += [
@@ -56,6 +60,7 @@ def folder(tmp_path_factory) -> Path:
             curves += [key | {"epsilon": e, "certified_accuracy": 0.8 * (e <= seed)} for e in range(seed + 2)]
     parts = {
         "runs": runs, "feedback": feedback, "sweep": sweep, "history": history, "reliability": bins, "certified": curves,
+        "intervals": [{"setting": "list-0.1", "measure": "ece", "low": 0.1, "high": 0.95}],
     }  # fmt: skip
     for name, rows in parts.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
@@ -76,7 +81,9 @@ def test_every_figure_has_a_title_its_tables_and_a_caption():
         path = discovery.path(draw.FIGURES, name)
         constants = discovery.constants(path)
         assert isinstance(constants["TITLE"], str)
-        assert set(constants["TABLES"]) <= {"runs", "history", "feedback", "sweep", "reliability", "certified", "robustness"}
+        assert set(constants["TABLES"]) <= {
+            "runs", "history", "feedback", "sweep", "reliability", "certified", "robustness", "intervals"
+        }  # fmt: skip
         assert path.with_suffix(".rst").read_text().startswith("**")
 
 

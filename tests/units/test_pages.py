@@ -61,6 +61,8 @@ def test_page_of_runs_begins_with_means_and_shows_accuracies_first(experiment, t
     assert each[-1][3] == "∞"
     assert "Click a column header to sort" in html
     assert "config hash" not in html
+    assert {"brier", "validation ece", "evaluated certified 36"} <= set(each[0])
+    assert not [name for name in each[0] if name.endswith(("low", "high"))]
 
 
 def test_numbers_of_a_column_have_the_same_digits():
@@ -162,8 +164,9 @@ def test_publish_takes_all_figures_there_are(experiment, tmp_path, monkeypatch):
         "50 % | 66.7", "50 % | 66.7"
     )
     images = pd.read_csv(tmp_path / "published" / "images.csv.gz")
-    assert len(images) == 6 * len(experiment.runs)
-    assert list(images)[:2] == ["run", "index"]
+    assert len(images) == 8 * len(experiment.runs)
+    assert list(images)[:3] == ["run", "image", "right"]
+    assert (tmp_path / "published" / "intervals.csv").read_bytes() == (experiment.tables / "intervals.csv").read_bytes()
 
     falsifications.write_falsifications(experiment)
     publish.publish(experiment.path, tmp_path / "published", "make figures")

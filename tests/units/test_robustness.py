@@ -50,13 +50,18 @@ def test_rows_of_the_attack(found):
 
 
 def test_who_was_attacked(case, found):
-    _, split, logits, radii, _ = case
-    robust = logits.argmax(axis=1) == split.labels
+    """What either radius certifies is left out, except for the spot checks; pair radii certify more images here."""
+    _, split, logits, radii, pair_radii = case
+    robust, left_out = logits.argmax(axis=1) == split.labels, 0
     for epsilon in (10, 40):
-        selection = select(found.index, robust, radii, epsilon, 4, seed=0)
+        selection = select(found.index, robust, np.maximum(radii, pair_radii), epsilon, 4, seed=0)
         assert found.index[found.attacked[epsilon]].tolist() == selection.attacked.tolist()
         assert len(selection.attacked) > len(selection.spot_checks)
+        unattacked = np.setdiff1d(selection.certified, selection.attacked)
+        assert (pair_radii[selection.certified] >= epsilon / 255).all()
+        left_out += (radii[unattacked] < epsilon / 255).sum()
         robust[found.index] = found.robust[epsilon]
+    assert left_out > 0
 
 
 def test_order_holds_image_by_image(case, found):
@@ -127,6 +132,7 @@ def test_a_task_says_what_verdicts_depend_on():
         "epsilons": [10, 40],
         "images": 40,
         "spot_checks": 4,
+        "certified_by": "radius or pair_radius",
         "batch_size": 40,
         "seed": 0,
         "temperature": 0.5,

@@ -4,25 +4,35 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from lipscale.errors import LipscaleError
+from lipscale.evaluation import statistics
+from lipscale.evaluation.metrics import bin_of
 from lipscale.store import checksums, files
-from lipscale.tables import comparison, falsifications, join, origin
+from lipscale.tables import comparison, falsifications, intervals, join, origin
 from lipscale.tables.curves import certified_curve
-from lipscale.tables.images import check_order, join_images
+from lipscale.tables.images import certified, check_order, join_images, rounded
 from lipscale.tables.reader import Tables, by_setting, plain_title, settings_of, standard, where
-from lipscale.tables.runs import KEY
+from lipscale.tables.runs import KEY, SETTING
 from made_experiment import COMMIT, EPSILONS, RUNS, make, runs, settings
 
+INTERVALS = [
+    "ece", "ece_scaled", "clean_accuracy", "nll", "nll_scaled", "brier", "brier_scaled", "certified_36", "certified_72",
+    "evaluated_clean_accuracy", "evaluated_certified_36", "evaluated_certified_72", "robust_36", "robust_72",
+]  # fmt: skip
 RUN_COLUMNS = [
     "run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed",
     "lipschitz", "lipschitz_certified", "temperature", "clean_accuracy",
-    "ece", "ece_scaled", "nll", "nll_scaled", "images", "evaluated_images", "evaluated_clean_accuracy", "certified_36",
-    "pair_certified_36", "robust_36", "attacked_36", "spot_checked_36", "certified_72", "pair_certified_72", "robust_72",
-    "attacked_72", "spot_checked_72", "attack", "train_seconds", "feedback_seconds", "attack_seconds", "device", "machine",
-    "config_hash", "data_sha256", "commit", "versions",
+    "ece", "ece_scaled", "nll", "nll_scaled", "brier", "brier_scaled", "classwise_ece", "classwise_ece_scaled", "adaptive_ece",
+    "adaptive_ece_scaled", "validation_accuracy", "validation_ece", "validation_ece_scaled", "validation_nll", "images",
+    "evaluated_images", "evaluated_clean_accuracy", "certified_36", "pair_certified_36", "evaluated_certified_36", "robust_36",
+    "attacked_36", "spot_checked_36", "certified_72", "pair_certified_72", "evaluated_certified_72", "robust_72",
+    "attacked_72", "spot_checked_72", *(f"{name}_{end}" for name in INTERVALS for end in ("low", "high")), "attack",
+    "train_seconds", "feedback_seconds", "attack_seconds", "device", "machine", "config_hash", "data_sha256", "commit",
+    "versions",
 ]  # fmt: skip
 
 
@@ -37,7 +47,7 @@ def tables(experiment) -> Tables:
     return Tables(experiment.tables)
 
 
-def test_runs(tables):
+def test_runs(experiment, tables):
     assert list(tables.runs) == RUN_COLUMNS
     assert len(tables.runs) == 2 * len(RUNS)
     row = tables.runs.iloc[0]
@@ -45,7 +55,10 @@ def test_runs(tables):
     assert (row["clean_accuracy"], row["evaluated_clean_accuracy"], row["evaluated_images"]) == (6 / 8, 5 / 6, 6)
     assert (row["certified_36"], row["pair_certified_36"], row["robust_36"]) == (4 / 8, 4 / 8, 4 / 6)
     assert (row["certified_72"], row["pair_certified_72"], row["robust_72"]) == (2 / 8, 3 / 8, 3 / 6)
-    assert (row["attacked_72"], row["spot_checked_72"]) == (4, 2)
+    assert (row["attacked_72"], row["spot_checked_72"]) == (3, 2)
+    assert certified(join_images(experiment.runs[0]), 72).tolist() == [True] * 3 + [False] * 5  # the third by its pair radius
+    assert (row["evaluated_certified_36"], row["evaluated_certified_72"]) == (4 / 6, 2 / 6)
+    assert (row["brier"], row["classwise_ece"], row["adaptive_ece_scaled"], row["validation_ece"]) == (0.3, 0.03, 0.02, 0.06)
     free = tables.runs[tables.runs["method"] == "unconstrained"]
     assert (free[["initial_lipschitz", "lipschitz"]] == math.inf).all(axis=None)
     assert (free["certified_36"] == 0).all()
@@ -54,13 +67,13 @@ def test_runs(tables):
 def test_robustness_is_the_wide_columns_in_rows(tables):
     long = tables["robustness"]
     assert list(long) == [
-        *KEY, "epsilon", "evaluated_images", "certified", "pair_certified", "robust",
-        "attacked", "spot_checked",
+        *KEY, "epsilon", "evaluated_images", "certified", "pair_certified",
+        "evaluated_certified", "robust", "attacked", "spot_checked",
     ]  # fmt: skip
     assert long["epsilon"].tolist() == EPSILONS * len(tables.runs)
     wide = tables.runs.set_index("run")
     for row in long.to_dict("records"):
-        for name in ("certified", "pair_certified", "robust", "attacked", "spot_checked"):
+        for name in ("certified", "pair_certified", "evaluated_certified", "robust", "attacked", "spot_checked"):
             assert row[name] == wide.loc[row["run"], f"{name}_{row['epsilon']}"]
 
 
@@ -84,6 +97,95 @@ def test_images_of_a_run_are_recorded_with_their_sources(experiment, tables):
     checksums.record(folder / "radii.csv")
     with pytest.raises(LipscaleError, match=r"images\.csv was made from"):
         checksums.checked(folder / "images.csv")
+
+
+def test_intervals_of_runs_hold_what_they_are_of(tables):
+    for name in ("clean_accuracy", "certified_36", "certified_72", "robust_36", "robust_72"):
+        assert (tables.runs[f"{name}_low"] <= tables.runs[name]).all()
+        assert (tables.runs[name] <= tables.runs[f"{name}_high"]).all()
+    free = tables.runs[tables.runs["method"] == "unconstrained"]
+    assert (free[["certified_36_low", "certified_36_high"]] == 0).all(axis=None)  # nothing is certified in any resample
+    row = tables.runs.iloc[0]
+    assert (row["nll_low"], row["brier_high"]) == pytest.approx(expected_ends(tables, row["run"]), abs=1e-6)
+
+
+def expected_ends(tables, run: str) -> tuple[float, float]:
+    images = pd.read_csv(tables.folder.parent / "runs" / run / "images.csv")
+    weights = statistics.bootstrap_weights(len(images))
+    ends = [statistics.interval(statistics.weighted_mean(images[name], weights)) for name in ("nll", "brier")]
+    return ends[0][0], ends[1][1]
+
+
+def test_intervals_of_settings(tables):
+    table = tables["intervals"]
+    assert list(table) == [*SETTING, "measure", "mean", "low", "high", "seeds", "images"]
+    assert len(table) == len(RUNS) * len(INTERVALS)
+    assert table["measure"].unique().tolist() == INTERVALS
+    assert (table["seeds"] == 2).all()
+    assert (table["low"] <= table["mean"]).all()
+    assert (table["mean"] <= table["high"]).all()
+    numbers = table.iloc[: len(INTERVALS)].set_index("measure")
+    assert numbers["mean"][["clean_accuracy", "certified_36", "robust_36"]].tolist() == pytest.approx([6 / 8, 4 / 8, 4 / 6])
+    assert numbers["images"][["clean_accuracy", "ece", "robust_36", "evaluated_certified_72"]].tolist() == [8, 8, 6, 6]
+
+
+def test_means_of_settings_are_those_of_their_runs():
+    """Seeds that differ make the interval wider; one seed has its own."""
+    generator = np.random.default_rng(0)
+    weights = statistics.bootstrap_weights(200)
+    seeds = [generator.random(200) < share for share in (0.2, 0.5, 0.8)]
+    sampled = [intervals.Sampled(float(seed.mean()), statistics.weighted_mean(seed, weights), 200) for seed in seeds]
+    mean = intervals.mean_over_seeds(sampled)
+    assert mean.estimate == pytest.approx(np.mean(seeds))
+    assert mean.ends[1] - mean.ends[0] > 2 * max(one.ends[1] - one.ends[0] for one in sampled)
+    assert intervals.mean_over_seeds(sampled[:1]).ends == sampled[0].ends
+
+
+def test_all_images_are_in_one_table(experiment):
+    path = experiment.runs[1] / "calibration.json"
+    files.write_json(path, files.read_json(path) | {"temperature": 2.0})
+    checksums.record(path)
+    join.write_tables(experiment, runs(experiment.config))
+    tables = Tables(experiment.tables)
+    images = tables.images
+    assert list(images) == [
+        *KEY, "image", "right", "confidence", "scaled_confidence", "radius", "pair_radius", "robust_36", "robust_72"
+    ]  # fmt: skip
+    assert len(images) == 8 * len(tables.runs)
+    one = images[images["run"] == "list-0.1-seed1"]
+    assert one["right"].tolist() == [1] * 6 + [0] * 2
+    assert one["confidence"].tolist() == pytest.approx(1 / (1 + np.exp(-np.arange(1, 9))), abs=5e-4)
+    assert one["scaled_confidence"].tolist() == pytest.approx(1 / (1 + np.exp(-np.arange(1, 9) / 2)), abs=5e-4)
+    assert one["confidence"].iloc[-1] < 1
+    assert one["robust_36"].isna().tolist() == [False] * 5 + [True, False, True]
+    for epsilon in EPSILONS:
+        shares = (images["radius"] >= epsilon / 255).groupby(images["run"], sort=False).mean()
+        assert shares.tolist() == tables.runs[f"certified_{epsilon}"].tolist()
+    before = (tables.folder / "images.csv.gz").read_bytes()
+    join.write_tables(experiment, runs(experiment.config))
+    assert (tables.folder / "images.csv.gz").read_bytes() == before
+
+
+def test_rounding_moves_no_value_across_an_edge():
+    generator = np.random.default_rng(0)
+    radii = np.concatenate([generator.random(5000), np.arange(200) / 255, np.nextafter(np.arange(1, 200) / 255, 0)])
+    edges = np.arange(1021) / 255
+    found = rounded(radii, lambda values: np.searchsorted(edges, values, side="right"))
+    assert np.abs(found - radii).max() <= 5e-4
+    assert ((found[:, None] >= edges) == (radii[:, None] >= edges)).all()
+    assert np.mean(found[:5000] == np.round(radii[:5000], 3)) > 0.8
+    confidences = np.clip(generator.beta(5, 1, 5000) * 1.1, 0, 1)
+    assert (bin_of(rounded(confidences, bin_of)) == bin_of(confidences)).all()
+
+
+def test_runs_of_an_older_version_are_named(experiment):
+    path = experiment.runs[0] / "calibration.json"
+    found = files.read_json(path)
+    del found["brier"]
+    files.write_json(path, found)
+    checksums.record(path)
+    with pytest.raises(LipscaleError, match=r"calibration\.json has no brier, as an older version wrote it; delete it"):
+        join.write_tables(experiment, runs(experiment.config))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +232,9 @@ def test_broken_certificate_stops_the_tables(experiment):
     check_order(images, EPSILONS, "run")
     with pytest.raises(LipscaleError, match="run: test images 0 are certified, yet broken by the attack at 36/255"):
         check_order(images.assign(robust_36=images["robust_36"].where(images["index"] != 0, 0)), EPSILONS, "run")
+    assert images["radius"][2] < 72 / 255 <= images["pair_radius"][2]  # certified by the pair radius alone
+    with pytest.raises(LipscaleError, match="run: test images 2 are certified, yet broken by the attack at 72/255"):
+        check_order(images.assign(robust_72=images["robust_72"].where(images["index"] != 2, 0)), EPSILONS, "run")
     with pytest.raises(LipscaleError, match="test images 6 are called robust, yet misclassified at 72/255"):
         check_order(images.assign(robust_72=images["robust_72"].where(images["index"] != 6, 1)), EPSILONS, "run")
 

@@ -48,6 +48,8 @@ READERS = {
     "tables/reliability.csv": "draw",
     "tables/certified.csv": "draw",
     "tables/config.yaml": "page",
+    "tables/intervals.csv": "publish",
+    "tables/images.csv.gz": "publish",
 }
 
 
@@ -70,7 +72,10 @@ def refused(capsys):
     """`refused(results, step)` runs the step that reads a file, as the workflow does, and returns the sentence it ends with."""
 
     def run(results: Path, step: str) -> str:
-        extra = {"page": ["provenance", results, "--launched", "x", "--output", results / "pages" / "provenance.html"]}
+        extra = {
+            "page": ["provenance", results, "--launched", "x", "--output", results / "pages" / "provenance.html"],
+            "publish": [results, "--folder", results / "published", "--command", "make figures"],
+        }
         folders = [results / RUN] if step in ("evaluate", "attack") else [results]
         assert main([step, *map(str, extra.get(step, folders))]) == 1
         return capsys.readouterr().err.splitlines()[-1]

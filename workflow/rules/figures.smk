@@ -6,7 +6,7 @@ for figure, constants in FIGURES.items():
         name:
             f"draw_{figure}"
         input:
-            tables=[f"{RESULTS}/tables/{table}.csv" for table in constants["TABLES"]],
+            tables=[table_file(name) for name in constants["TABLES"]],
             config=f"{RESULTS}/tables/config.yaml",
             code=[str(file), *REPORT_CODE],
         output:

@@ -2,6 +2,8 @@
 
 from snakemake.report.common import data_uri_from_file
 
+from lipscale.report.names import variant_parts
+
 REPORT_CODE = [str(path) for path in sorted((CODE / "report").glob("*.py"))]  # that figures and pages share
 FIGURES = {
     name: discovery.constants(discovery.path("lipscale.report.figures", name))
@@ -9,6 +11,7 @@ FIGURES = {
 }
 PAGES = {"runs": ("Tables", "runs.csv"), "claims": ("Tables", "claims.csv"), "provenance": ("Provenance", "runs.csv")}
 WIDEST = max(len(f"{settings.initial_lipschitz:.0f}") for settings in RUNS)  # digits before the point
+WIDEST_OFFSET = max(len(f"{settings.training.offset:.0f}") for settings in RUNS)
 
 # Making a report, not running first: Snakemake has read its command line by now, but does not say so.
 REPORTING = "--report-after-run" not in sys.argv and any(argument.split("=")[0] == "--report" for argument in sys.argv)
@@ -23,22 +26,38 @@ def in_report(path, caption, **where):
     return path if REPORTING and not Path(path).exists() else report(path, caption=str(caption), **where)
 
 
+def padded(value, widest):
+    """A number with figure spaces before it, which a browser keeps, so that such texts sort by value."""
+    text = f"{value:g}"
+    return "\u2007" * (widest - len(text.partition(".")[0])) + text
+
+
+def description(settings):
+    """What tells a run from the others of its method and seed: initial L, offset, objective, use of calibration data."""
+    method, offset = METHODS[settings.method], settings.training.offset
+    objective, calibration_data = variant_parts(settings.variant)
+    parts = [padded(settings.initial_lipschitz, WIDEST)] if method.start else []
+    parts += [f"ξ = {padded(offset, WIDEST_OFFSET)}"] if offset else []
+    parts += [objective] if objective else [] if parts else ["cross-entropy"]
+    return " ".join([", ".join(parts), calibration_data]).strip()
+
+
 def summary(settings):
-    """The picture of a run, found by method, initial L and seed.
+    """The picture of a run, found by method, by what tells it from others of its method, and by seed.
 
     Snakemake's report shows a label of two values as a switch, and fails where not every label occurs with both: labels have to
-    be independent of each other, and the name of a run is not. It sorts them as text, so numbers are padded (by figure spaces,
-    which a browser keeps) to sort by value.
+    be independent of each other: one label holds initial L, offset and objective, which do not occur in all combinations. It sorts
+    labels as text, so numbers are padded.
     """
     method = METHODS[settings.method]
-    value = f"{settings.initial_lipschitz:g}"
-    padding = "\u2007" * (WIDEST - len(value.partition(".")[0]))
+    several = len({other.setting for other in RUNS if other.method == settings.method}) > 1
+    name = method.start.replace("_", "") or ("objective" if several else "")
     return in_report(
         f"{RESULTS}/figures/summaries/{settings.run}.png",
         "../report/summary.rst",
         category="Runs",
         subcategory=method.label.replace("$", "").replace("_", ""),
-        labels=({method.start.replace("_", ""): padding + value} if method.start else {}) | {"seed": str(settings.seed)},
+        labels=({name: description(settings)} if name else {}) | {"seed": str(settings.seed)},
     )
 
 

@@ -1,8 +1,16 @@
-TABLES = ("runs", "robustness", "history", "feedback", "sweep", "reliability", "certified")
+TABLES = (
+    "runs.csv", "intervals.csv", "robustness.csv", "history.csv", "feedback.csv", "sweep.csv", "reliability.csv",
+    "certified.csv", "images.csv.gz", "config.yaml",
+)  # fmt: skip
 OF_RUN = (
     "history.csv", "feedback.csv", "provenance.json", "calibration.json", "reliability.csv", "sweep.csv",
-    "radii.csv", "certificate.json", "attack.csv", "attack.json",
+    "logits.npz", "radii.csv", "certificate.json", "attack.csv", "attack.json",
 )  # fmt: skip
+
+
+def table_file(name):
+    """The file of a table that a figure declares."""
+    return f"{RESULTS}/tables/{name}.csv" + (".gz" if name == "images" else "")
 
 
 rule tabulate:
@@ -11,8 +19,7 @@ rule tabulate:
         runs=[f"{run_folder(settings)}/{name}" for settings in RUNS for name in OF_RUN],
     output:
         [f"{run_folder(settings)}/images.csv" for settings in RUNS],
-        [f"{RESULTS}/tables/{name}.csv" for name in TABLES],
-        f"{RESULTS}/tables/config.yaml",
+        [f"{RESULTS}/tables/{name}" for name in TABLES],
     log:
         f"{RESULTS}/logs/tabulate.txt",
     benchmark:

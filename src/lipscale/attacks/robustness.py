@@ -29,7 +29,7 @@ class Options:
     Attributes:
         epsilons: l2 budgets in 1/255 of the pixel range; kept sorted.
         images: images to evaluate, at most; a seeded choice, the same for every network.
-        spot_checks: certified images to attack nevertheless at each epsilon, at most; a seeded choice.
+        spot_checks: images certified by either radius to attack nevertheless at each epsilon, at most; a seeded choice.
         batch_size: images attacked at once.
         seed: of both choices and of the attack.
     """
@@ -80,6 +80,7 @@ def task(options: Options, classes: int, temperature: float) -> dict:
     return {
         "attack": _name(classes),
         **asdict(options),
+        "certified_by": "radius or pair_radius",  # which images need no attack
         "epsilons": list(options.epsilons),
         "temperature": temperature,
     }
@@ -125,11 +126,11 @@ def evaluate_robustness(
     check_shape(split.images, network)
     check_labels(split.labels, logits)
     verdicts = {epsilon: list(survived) for epsilon, survived in (state or {}).items()}
-    chosen = choose(np.arange(len(split.labels)), options.images, options.seed)
+    chosen, radii = choose(np.arange(len(split.labels)), options.images, options.seed), np.maximum(radii, pair_radii)
     correct = logits.argmax(axis=1) == split.labels
     robust, attacked = {}, {}
     with bar(name=f"{name} attack", total=len(options.epsilons) * len(stages_for(classes)), unit="stage") as progress:
-        attack = _Attack(network, split, np.maximum(radii, pair_radii), temperature, classes, options, device, progress)
+        attack = _Attack(network, split, radii, temperature, classes, options, device, progress)
         for epsilon in options.epsilons:
             targets = select(chosen, correct, radii, epsilon, options.spot_checks, options.seed).attacked
             survived = verdicts.setdefault(str(epsilon), [])

@@ -17,7 +17,7 @@ class Selection:
     """Images at one epsilon, by their indices in a split, sorted.
 
     Attributes:
-        certified: those whose certified radius is at least epsilon; robust by proof.
+        certified: those with a certified radius, either of the two, of at least epsilon; robust by proof.
         spot_checks: those of `certified` that are attacked nevertheless.
         attacked: all that are attacked.
     """
@@ -32,12 +32,12 @@ def select(chosen: np.ndarray, robust: np.ndarray, radii: np.ndarray, epsilon: f
 
     - misclassified images, which are not robust;
     - images broken at a smaller epsilon, as the larger ball holds the same adversarial image;
-    - certified images, R(x) >= epsilon, except for the spot checks.
+    - certified images, of a radius of at least epsilon, except for the spot checks.
 
     Args:
         chosen: indices of the images that are evaluated.
         robust: (images,) of the whole split, False for the first two kinds.
-        radii: (images,) of the whole split, in pixels.
+        radii: (images,) of the whole split, in pixels: the larger of an image's radius and pair radius, as both are proven.
         epsilon: in 1/255.
         spot_checks: certified images to attack, at most.
         seed: of the choice of spot checks.

@@ -5,7 +5,7 @@ What is accepted, in (nested) nn.Sequential:
     Linear, Conv2d      also with parametrized weights: orthogonium's OrthoLinear, AdaptiveOrthoConv2d and AOLConv2D, torch's
                         parametrizations.orthogonal and spectral_norm, deel-torchlip's SpectralLinear and SpectralConv2d, before
                         or after vanilla_export(). Zero or circular padding, "same" where the kernel is odd
-    MaxMin              of orthogonium, which pairs halves of the channels
+    MaxMin              of orthogonium or lipscale, which pairs halves of the channels
     GroupSort2          of deel-torchlip or lipscale, which pairs neighbours
     ReLU, Flatten, AvgPool2d and MaxPool2d with stride = kernel_size, ScaledAvgPool2d of deel-torchlip
     Identity, Dropout   are left out, since they do nothing in evaluation
@@ -23,13 +23,13 @@ from torch import nn
 
 from lipscale.certification.bounds import bounds
 from lipscale.certification.comparison import check_same_function, unwrapped
-from lipscale.certification.plain_layers import KINDS, GroupSort2, PlainNetwork, Residual, Scale, kind_of
+from lipscale.certification.plain_layers import KIND_OF, KINDS, GroupSort2, PlainNetwork, Residual, Scale, kind_of
 from lipscale.errors import LipscaleError
 from lipscale.networks.families.base import plain
 
 ALLOWED = (
-    "Linear and Conv2d (parametrized ones too), MaxMin of orthogonium, GroupSort2, ReLU, Flatten, AvgPool2d, MaxPool2d, "
-    "Identity, Dropout, Sequential, and Centre, Scale and Residual of lipscale"
+    "Linear and Conv2d (parametrized ones too), MaxMin of orthogonium or lipscale, GroupSort2, ReLU, Flatten, AvgPool2d, "
+    "MaxPool2d, Identity, Dropout, Sequential, and Centre, Scale and Residual of lipscale"
 )
 DO_NOTHING = (
     nn.Identity,
@@ -119,7 +119,7 @@ def _converted(layer: nn.Module, where: str) -> list[nn.Module]:
         pool = nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, True, layer.divisor_override)
         kind_of(pool, where)
         return _scaled(pool, layer._coefficient_lip * layer.scalingFactor)
-    if type(layer) not in {kind.build for kind in KINDS.values()} - {nn.Linear, nn.Conv2d}:
+    if type(layer) not in KIND_OF.keys() - {nn.Linear, nn.Conv2d}:
         raise LipscaleError(f"layer {where} is {_name(layer)}{_reason(layer)}; allowed: {ALLOWED}")
     kind_of(layer, where)
     return [layer]

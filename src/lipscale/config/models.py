@@ -5,6 +5,7 @@ methods are found by their files, so that a new one needs no change here.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Union
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, create_model
@@ -28,6 +29,8 @@ from lipscale.settings import (
     TruthValue,
 )
 
+OBJECTIVES = "lipscale.training.objectives"
+
 
 def one_of(package: str) -> object:
     """The type of a section whose `name` is that of a module of `package`, which has the other keys in its `Settings`."""
@@ -44,6 +47,8 @@ def _experiment_name(text: str) -> str:
 
 
 def _named(value: object) -> object:
+    if not isinstance(value, str | Mapping | BaseModel):
+        raise ValueError("allowed: a mapping of name and settings, or a name")
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -53,7 +58,9 @@ ExperimentName = Annotated[
     AfterValidator(_experiment_name),
 ]
 DatasetSettings = one_of("lipscale.data.sources")
-Objective = Annotated[one_of("lipscale.training.objectives"), BeforeValidator(_named)]
+_AnyObjective = one_of(OBJECTIVES)
+_ObjectiveName = Literal[tuple(discovery.names(OBJECTIVES))]
+Objective = Annotated[_AnyObjective, BeforeValidator(_named, json_schema_input_type=_ObjectiveName | _AnyObjective)]
 CalibrationData = Literal["none", "continue", "restart"]
 
 
@@ -142,7 +149,7 @@ class Evaluation(Settings):
     epsilons: CountList = Field(description="l2 budgets of the attack, in 1/255 of the pixel range")
     attack_images: Count = Field(
         description="largest number of test images whose robustness is evaluated, a seeded choice, the same for every run; "
-        "AutoAttack attacks those that are classified correctly and not certified, and the spot checks"
+        "AutoAttack attacks those that are classified correctly and certified by neither radius, and the spot checks"
     )
     spot_check_images: NonNegative = Field(
         description="largest number of certified images, for each run and epsilon, that are attacked too; a seeded choice"

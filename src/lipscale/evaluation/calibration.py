@@ -18,28 +18,47 @@ from scipy.optimize import minimize
 
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import check_labels
-from lipscale.evaluation.metrics import BINS, probabilities, reliability
+from lipscale.evaluation.metrics import (
+    BINS,
+    accuracy,
+    adaptive_ece,
+    brier_scores,
+    classwise_ece,
+    probabilities,
+    reliability,
+)
 from lipscale.method.temperature import finite_temperature, fit_temperature, nll
 
 # with scipy's default tolerances, as in netcal, the optimiser stops percents away from T* where nearly all images are right
 PATIENT = partial(minimize, options={"ftol": 1e-15, "gtol": 1e-10})
 LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
 SWEEP = np.geomspace(1e-5, 1e7, 241)  # values of L' = L / T, twenty a decade; of 1 / T where L is infinite
-SUMMARY = ("temperature", "bounded", "netcal_temperature", "ece", "ece_scaled", "nll", "nll_scaled")
+MEASURES = ("ece", "nll", "brier", "classwise_ece", "adaptive_ece")
+SUMMARY = (
+    "temperature",
+    "bounded",
+    "netcal_temperature",
+    *(name for measure in MEASURES for name in (measure, f"{measure}_scaled")),
+    "validation_accuracy",
+    "validation_ece",
+    "validation_ece_scaled",
+    "validation_nll",
+)
 SWEEP_COLUMNS = ("temperature", "ece")
 RELIABILITY_COLUMNS = ("scaled", "temperature", "low", "high", "images", "confidence", "accuracy")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well confidences match accuracy. T* comes from the validation split, all else from the test split.
+    """How well confidences match accuracy. T* and validation_... come from the validation split, all else from the test split.
 
     Attributes:
         temperature: T*, limited to [1e-3, 1e3].
         bounded: whether T* had no value in that range.
         netcal_temperature: T* as netcal finds it; None where T* is bounded.
-        ece, nll: of the logits as they are.
-        ece_scaled, nll_scaled: of the logits divided by T*.
+        ece, nll, brier, classwise_ece, adaptive_ece: of the logits as they are; see `lipscale.evaluation.metrics`.
+        ece_scaled, nll_scaled, ...: of the logits divided by T*.
+        validation_accuracy, validation_ece, ...: what a user has for choosing between networks without the test split.
         sweep: rows of SWEEP_COLUMNS, the ECE of the logits divided by many temperatures.
         reliability: rows of RELIABILITY_COLUMNS, the bins of the reliability diagrams.
     """
@@ -51,6 +70,16 @@ class Calibration:
     ece_scaled: float
     nll: float
     nll_scaled: float
+    brier: float
+    brier_scaled: float
+    classwise_ece: float
+    classwise_ece_scaled: float
+    adaptive_ece: float
+    adaptive_ece_scaled: float
+    validation_accuracy: float
+    validation_ece: float
+    validation_ece_scaled: float
+    validation_nll: float
     sweep: list[dict]
     reliability: list[dict]
 
@@ -83,19 +112,33 @@ def calibrate(
     measured = fit_temperature(torch.from_numpy(validation_logits), torch.from_numpy(validation_labels))
     temperature = finite_temperature(measured)
     bounded = temperature != measured
-    logits, labels = torch.from_numpy(test_logits), torch.from_numpy(test_labels)
+    plain, scaled = (measures(test_logits, test_labels, divisor) for divisor in (1.0, temperature))
     temperatures = (lipschitz if np.isfinite(lipschitz) else 1.0) / SWEEP
     return Calibration(
         temperature,
         bounded,
         netcal_temperature=None if bounded else _confirmed(validation_logits, validation_labels, measured, name),
-        ece=netcal_ece(test_logits, test_labels),
-        ece_scaled=netcal_ece(test_logits, test_labels, temperature),
-        nll=nll(logits, labels),
-        nll_scaled=nll(logits, labels, temperature),
+        **plain,
+        **{f"{name}_scaled": value for name, value in scaled.items()},
+        validation_accuracy=accuracy(validation_logits, validation_labels),
+        validation_ece=netcal_ece(validation_logits, validation_labels),
+        validation_ece_scaled=netcal_ece(validation_logits, validation_labels, temperature),
+        validation_nll=nll(validation_logits, validation_labels),
         sweep=[{"temperature": float(t), "ece": netcal_ece(test_logits, test_labels, t)} for t in temperatures],
         reliability=list(reliability_rows(test_logits, test_labels, temperature)),
     )
+
+
+def measures(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
+    """MEASURES of softmax(logits / temperature)."""
+    table = probabilities(logits, temperature)
+    return {
+        "ece": netcal_ece(logits, labels, temperature),
+        "nll": nll(logits, labels, temperature),
+        "brier": float(brier_scores(table, labels).mean()),
+        "classwise_ece": classwise_ece(table, labels),
+        "adaptive_ece": adaptive_ece(table, labels),
+    }
 
 
 def _confirmed(logits: np.ndarray, labels: np.ndarray, ours: float, name: str) -> float:

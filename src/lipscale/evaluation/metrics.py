@@ -1,4 +1,4 @@
-"""Calibration of probabilities, in numpy: what the training history and the figures use."""
+"""Calibration of probabilities, in numpy: what the training history, the tables and the figures use."""
 
 import numpy as np
 from scipy.special import log_softmax
@@ -11,14 +11,56 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return np.exp(log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1))
 
 
+def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """The equal-width bin of each confidence, 0 to bins - 1: bin k is (k / bins, (k + 1) / bins]."""
+    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+
+
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """ECE of the top label: sum over equal-width bins of confidence of |accuracy - mean confidence|, weighted by size.
 
     Guo et al., ICML 2017, equation 3. Bins are (k / bins, (k + 1) / bins]. Probabilities (images, classes), labels (images,).
     """
     confidence, correct, index = _binned(probabilities, labels, bins)
-    gaps = np.bincount(index, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    return _gaps(confidence, correct, index)
+
+
+def classwise_ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+    """Classwise ECE: mean over classes k of the ECE of p_k as the probability that the label is k, equal-width bins.
+
+    Kull et al., NeurIPS 2019, equation 3; "static calibration error" of Nixon et al., CVPR workshops 2019. It sees all
+    probabilities, not only the largest. Most of them are small, so its values are much smaller than those of the ECE.
+    netcal has no such measure; for one class it agrees with netcal's binary ECE.
+    """
+    classes = np.arange(probabilities.shape[1])
+    return float(np.mean([_gaps(p, labels == k, bin_of(p, bins)) for k, p in zip(classes, probabilities.T, strict=True)]))
+
+
+def adaptive_ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+    """Adaptive ECE of the top label: the ECE in bins of confidence that hold equally many images.
+
+    Equal-mass bins: Nixon et al., CVPR workshops 2019; for the top label, "AdaECE" of Mukhoti et al., NeurIPS 2020. The edges
+    are quantiles, and images of the same confidence share a bin, so that their order does not matter. netcal's ECE with
+    equal_intervals=False agrees, but fails where many confidences are 1.
+    """
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    edges = np.quantile(confidence, np.arange(1, bins) / bins)
+    return _gaps(confidence, correct, np.searchsorted(edges, confidence))
+
+
+def brier_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Brier score of each image, sum over classes k of (p_k - 1[k = label])^2, from 0 to 2, (images,).
+
+    Brier, Monthly Weather Review 1950, with all classes. Probabilities (images, classes), labels (images,).
+    """
+    of_label = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    return (probabilities**2).sum(axis=1) - 2 * of_label + 1
+
+
+def log_losses(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Negative log-likelihood of each label under softmax(logits / temperature), in nats, (images,)."""
+    logarithms = log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+    return -np.take_along_axis(logarithms, labels[:, None], axis=1)[:, 0]
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -41,8 +83,12 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 def _binned(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each image: confidence of the top label, whether it is right, and its bin."""
     confidence = probabilities.max(axis=1)
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return confidence, probabilities.argmax(axis=1) == labels, index
+    return confidence, probabilities.argmax(axis=1) == labels, bin_of(confidence, bins)
+
+
+def _gaps(confidence: np.ndarray, correct: np.ndarray, index: np.ndarray) -> float:
+    """Sum over bins of |accuracy - mean confidence|, weighted by size."""
+    return float(np.abs(np.bincount(index, weights=correct - confidence)).sum() / len(confidence))
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -27,12 +27,13 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import torch
-from orthogonium.layers import MaxMin
 from torch import nn
 
 from lipscale import discovery
 from lipscale.errors import LipscaleError
 from lipscale.method.budget import LipschitzBudget, Unlimited
+from lipscale.networks.circular import convolved
+from lipscale.networks.maxmin import MaxMin
 
 FAMILIES = "lipscale.networks.families"
 
@@ -81,7 +82,7 @@ class LipschitzNetwork(nn.Module):
                 hidden = self.activation(hidden)
             if isinstance(layer, nn.Linear):
                 hidden = hidden.flatten(1)
-            hidden = scale * layer(hidden)
+            hidden = convolved(layer, hidden, scale) if isinstance(layer, nn.Conv2d) else scale * layer(hidden)
         return hidden
 
 

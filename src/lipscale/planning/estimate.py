@@ -100,9 +100,9 @@ def comparable_record(experiment: config.Experiment, paths: Iterable[Path]) -> t
 def estimate(experiment: config.Experiment, record: Record) -> Estimate:
     """What an experiment will take, if it costs as much as a comparable one.
 
-    The time of training is proportional to the number of steps. Attacks have a cost for each batch and each image of the share
-    that has to be attacked. The rest is proportional to the number of runs. A method that the record lacks is taken to cost as
-    much as the dearest one in the record.
+    The time of training is proportional to the number of steps, and to the passes that a step of the objective takes. Attacks
+    have a cost for each batch and each image of the share that has to be attacked. The rest is proportional to the number of
+    runs. A method that the record lacks is taken to cost as much as the dearest one in the record.
 
     Raises:
         LipscaleError: the data of the record have fewer images than the config sets aside.
@@ -137,7 +137,7 @@ def _jobs(runs: Sequence[config.Run], pack: bool) -> list[list[config.Run]]:
     """The runs of each job that trains or attacks: one, or packed, all seeds of a setting."""
     jobs = defaultdict(list)
     for run in runs:
-        jobs[(run.method, run.initial_lipschitz) if pack else run.run].append(run)
+        jobs[run.setting if pack else run.run].append(run)
     return list(jobs.values())
 
 
@@ -150,6 +150,8 @@ def _stage(
 
 
 def _training_seconds(run: config.Run, images: int, record: Record) -> float:
+    passes = run.training.objective.passes * (2 if run.training.calibration_data == "restart" else 1)
+
     def steps(method: str, epochs: int, images: int) -> int:
         per_epoch = math.ceil(images / run.training.batch_size)
         warmups = run.feedback.warmups if method in METHODS and METHODS[method].feedback else 0
@@ -157,7 +159,7 @@ def _training_seconds(run: config.Run, images: int, record: Record) -> float:
 
     def seconds(method: str) -> float:
         share = steps(method, run.training.epochs, images) / steps(method, record.epochs, record.images.train)
-        return fmean(record.train.seconds[method]) * share
+        return fmean(record.train.seconds[method]) * share * passes
 
     return _cost(run.method, record.train.seconds, seconds)
 

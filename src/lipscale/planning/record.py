@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from lipscale.config.models import Objective
 from lipscale.errors import LipscaleError
 from lipscale.planning import benchmark_files
 from lipscale.planning.comparable import comparable, upgraded
@@ -56,7 +57,7 @@ class Jobs(_Part):
 
 
 class Training(Jobs):
-    """Seconds of each run, by method."""
+    """Seconds of each run, by method, divided by the passes that a step of its objective takes."""
 
     seconds: ByMethod
 
@@ -149,6 +150,7 @@ def _measure(results: Path) -> Record:
     manifest = files.read_json(results / "data" / "manifest.json")
     methods, benchmarks = [run["method"] for run in settings], results / "benchmarks"
     seconds = [run["seconds"] for run in provenance]
+    train = _by_method(methods, _per_pass(settings, seconds))
     once = list(benchmark_files.once(benchmarks))
     return Record(
         experiment=results.name,
@@ -157,7 +159,10 @@ def _measure(results: Path) -> Record:
         comparable=comparable(settings[0], manifest["image_shape"]),
         epochs=settings[0]["training"]["epochs"],
         images={split: count["images"] for split, count in manifest["counts"].items()},
-        train={"seconds": _by_method(methods, seconds), **benchmark_files.overhead(benchmarks / "train", seconds)},
+        train={
+            "seconds": train,
+            **benchmark_files.overhead(benchmarks / "train", seconds),
+        },
         attack=_attack(folders, methods, benchmarks / "attack"),
         run_seconds=sum(benchmark_files.evaluate(benchmarks)) / len(folders),
         once={"jobs": len(once), "seconds": sum(once)},
@@ -176,6 +181,13 @@ def _attack(folders: Sequence[Path], methods: Sequence[str], benchmarks: Path) -
     shares = [sum(of_run) / (len(epsilons) * len(table)) for of_run, table in zip(counts, tables, strict=True)]
     costs = {"batch_seconds": batch_seconds, "image_seconds": image_seconds, "attacked": _by_method(methods, shares)}
     return costs | benchmark_files.overhead(benchmarks, seconds)
+
+
+def _per_pass(settings: Sequence[Mapping], seconds: Sequence[float]) -> list[float]:
+    """The seconds of training of each run, divided by the passes that a step of its objective takes."""
+    objectives = [run["training"].get("objective", "cross_entropy") for run in settings]
+    passes = [TypeAdapter(Objective).validate_python(objective).passes for objective in objectives]
+    return [taken / number for taken, number in zip(seconds, passes, strict=True)]
 
 
 def _by_method(methods: Sequence[str], values: Sequence[float]) -> Mapping[str, list[float]]:

@@ -16,7 +16,9 @@ from matplotlib.text import Text
 DISTANCES = (4, 7, 11, 16, 22, 29, 37)  # points, from the centre of the marker to the edge of the label
 ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False) + np.pi / 4  # the upper right first
 GAP = 1.0  # points around a label that are kept free
+EDGE = 1.5  # points inside the edge of the axes that are kept free: text is a little wider in the PDF than on the canvas
 SHORT = 5.0  # points from the marker; a label that is nearer needs no leader line, unless another marker is about as near
+KEPT = 56  # places of each label that are considered, the best ones by themselves
 ORDERS = 12
 COSTS = {
     "outside": 1e4,  # the label leaves the axes
@@ -44,6 +46,10 @@ class Places:
     high: np.ndarray
     near: np.ndarray
 
+    def of(self, indices: np.ndarray) -> "Places":
+        """Some of the places."""
+        return Places(self.point, self.low[indices], self.high[indices], self.near[indices])
+
     @property
     def leaders(self) -> np.ndarray:
         """Points along the leader lines, (places, samples, 2)."""
@@ -65,10 +71,15 @@ def place(
     """
     scale = 72 / axes.figure.dpi  # points per pixel
     points, markers, *lines = (axes.transData.transform(array) * scale for array in (points, markers, *lines))
-    inside = axes.get_window_extent().get_points() * scale
+    inside = axes.get_window_extent().get_points() * scale + np.array([[EDGE], [-EDGE]])
     sizes = [np.array(text.get_window_extent().size) * scale for text in texts]
+    if not texts:
+        return
     candidates = [_places(point, size) for point, size in zip(points, sizes, strict=True)]
-    chosen = _choose([_cost(places, markers, radius, lines, inside) for places in candidates], candidates)
+    costs = [_cost(places, markers, radius, lines, inside) for places in candidates]
+    kept = [np.sort(np.argsort(cost, kind="stable")[:KEPT]) for cost in costs]
+    candidates = [places.of(indices) for places, indices in zip(candidates, kept, strict=True)]
+    chosen = _choose(np.stack([cost[indices] for cost, indices in zip(costs, kept, strict=True)]), candidates)
     to_data = axes.transData.inverted().transform
     for text, places, index in zip(texts, candidates, chosen, strict=True):
         text.set(ha="center", va="center")
@@ -131,20 +142,37 @@ def _inside(points: np.ndarray, places: Places) -> np.ndarray:
     return ((points >= low) & (points <= high)).all(axis=2)
 
 
-def _between(first: Places, second: Places) -> np.ndarray:
-    """Cost of each pair of places of two labels, (first places, second places)."""
-    if (first.low.min(axis=0) > second.high.max(axis=0)).any() or (second.low.min(axis=0) > first.high.max(axis=0)).any():
-        return np.zeros((len(first.low), len(second.low)))  # too far from each other to meet
-    low = np.maximum(first.low[:, None], second.low)
-    high = np.minimum(first.high[:, None], second.high)
-    overlap = (low < high).all(axis=2)
-    under_first = _inside(second.leaders.reshape(-1, 2), first).reshape(len(first.low), -1, len(SAMPLES)).any(axis=2)
-    under_second = _inside(first.leaders.reshape(-1, 2), second).reshape(len(second.low), -1, len(SAMPLES)).any(axis=2)
-    return (
-        COSTS["label"] * overlap
-        + COSTS["leader"] * (under_first + under_second.T.astype(int))
-        + COSTS["crossing"] * _cross(first, second)
-    )
+def _between(places: list[Places]) -> np.ndarray:
+    """Cost of each pair of places of two labels, (labels, places, labels, places); 0 for a label and itself.
+
+    All labels have the same number of places.
+    """
+    low, high = np.stack([one.low for one in places]), np.stack([one.high for one in places])
+    leaders = np.stack([one.leaders for one in places])
+    count, each = low.shape[:2]
+    cost = np.zeros((count, each, count, each))
+    for i in range(count):
+        for j in range(i):
+            if (low[i].min(axis=0) > high[j].max(axis=0)).any() or (low[j].min(axis=0) > high[i].max(axis=0)).any():
+                continue  # too far from each other to meet
+            overlap = ((low[i][:, None] < high[j]) & (low[j] < high[i][:, None])).all(axis=2)
+            under_first = _runs_under(leaders[j], low[i], high[i])
+            under_second = _runs_under(leaders[i], low[j], high[j]).T
+            cost[i, :, j] = (
+                COSTS["label"] * overlap
+                + COSTS["leader"] * (under_first + under_second.astype(int))
+                + COSTS["crossing"] * _cross(places[i], places[j])
+            )
+            cost[j, :, i] = cost[i, :, j].T
+    return cost
+
+
+def _runs_under(leaders: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which leader lines, (lines, samples, 2), run through which labels, (labels, 2): (labels, lines)."""
+    x, y = leaders[..., 0], leaders[..., 1]
+    inside = (x >= low[:, None, None, 0]) & (x <= high[:, None, None, 0])
+    inside &= (y >= low[:, None, None, 1]) & (y <= high[:, None, None, 1])
+    return inside.any(axis=2)
 
 
 def _cross(first: Places, second: Places) -> np.ndarray:
@@ -157,23 +185,22 @@ def _cross(first: Places, second: Places) -> np.ndarray:
     return (side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)
 
 
-def _choose(alone: list[np.ndarray], candidates: list[Places]) -> list[int]:
-    """The index of a place for each label, so that the sum of all costs is small."""
-    count = len(candidates)
-    pairs = {(i, j): _between(candidates[i], candidates[j]) for i in range(count) for j in range(i)}
-    pairs |= {(j, i): cost.T for (i, j), cost in pairs.items()}
+def _choose(alone: np.ndarray, places: list[Places]) -> list[int]:
+    """The index of a place for each label, so that the sum of all costs, of places (labels, places) and pairs, is small."""
+    count, pairs = len(places), _between(places)
+    everyone = np.arange(count)
     generator, best, least = np.random.default_rng(0), [], np.inf
     for _ in range(ORDERS):
-        chosen = [int(cost.argmin()) for cost in alone]
+        chosen = alone.argmin(axis=1)
         order = generator.permutation(count)
         for _ in range(30):
-            before = list(chosen)
+            before = chosen.copy()
             for i in order:
-                cost = alone[i] + sum((pairs[i, j][:, chosen[j]] for j in range(count) if j != i), np.zeros(len(alone[i])))
-                chosen[i] = int(cost.argmin())
-            if chosen == before:
+                chosen[i] = (alone[i] + pairs[i][:, everyone, chosen].sum(axis=1)).argmin()
+            if (chosen == before).all():
                 break
-        total = sum(alone[i][chosen[i]] + sum(pairs[i, j][chosen[i], chosen[j]] for j in range(i)) for i in range(count))
+        between = pairs[everyone[:, None], chosen[:, None], everyone, chosen].sum() / 2
+        total = alone[everyone, chosen].sum() + between
         if total < least:
-            best, least = chosen, total
+            best, least = chosen.tolist(), total
     return best

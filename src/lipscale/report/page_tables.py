@@ -60,9 +60,12 @@ def measures(epsilons: Sequence[int]) -> list[str]:
 
 
 def run_table(runs: pd.DataFrame, epsilons: Sequence[int]) -> Table:
-    """A row per run; what readers look for first, then all other columns."""
+    """A row per run; what readers look for first, then all other columns but the ends of intervals."""
     first = ["run", "method", "variant", "initial_lipschitz", "offset", "seed", *measures(epsilons)]
-    return Table(f"{len(runs)} runs", runs[[*first, *(name for name in runs if name not in first)]])
+    return Table(
+        f"{len(runs)} runs",
+        runs[[*first, *(name for name in runs if name not in first and not name.endswith(("_low", "_high")))]],
+    )
 
 
 def settings_table(runs: pd.DataFrame, epsilons: Sequence[int]) -> Table:

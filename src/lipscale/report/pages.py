@@ -23,11 +23,15 @@ GLOSSARY = {
     "clean_accuracy": "share of test images that are right",
     "ece, ece_scaled": "expected calibration error on the test split, 15 equal-width bins, before and after scaling by T*",
     "nll, nll_scaled": "negative log-likelihood on the test split in nats, before and after",
+    "brier, classwise_ece, adaptive_ece": "Brier score, from 0 to 2; ECE of the probability of each class, mean over classes; "
+    "ECE in 15 bins of equally many images; _scaled: after scaling by T*",
+    "validation_accuracy, validation_...": "of the validation split, on which T* was fitted",
     "evaluated_images": "test images that robust accuracy is taken over; evaluated_clean_accuracy is on the same ones",
     "certified_EPS, pair_certified_EPS": "share of test images that are right with a certified radius of at least EPS/255, by "
     "the poster's formula, and by pairs of classes",
+    "evaluated_certified_EPS": "certified_EPS over the evaluated images, to be compared with robust_EPS",
     "robust_EPS": "share of evaluated images that are right and not broken by AutoAttack at EPS/255 (l2)",
-    "attacked_EPS, spot_checked_EPS": "images that AutoAttack was run on, and how many of them were certified (spot checks)",
+    "attacked_EPS, spot_checked_EPS": "images that AutoAttack was run on; those of them that are certified (spot checks)",
 }
 
 
@@ -66,7 +70,7 @@ def _runs(tables: Tables) -> dict:
     return {
         "title": "Runs",
         "text": "First a row per setting, the mean over its seeds; then a row per run. Accuracies and calibration errors are "
-        "fractions. Click a column header to sort.",
+        "fractions; their confidence intervals are in runs.csv and intervals.csv. Click a column header to sort.",
         "tables": [
             settings_table(tables.runs, tables.epsilons),
             run_table(tables.runs.drop(columns=[*ORIGIN, "config_hash"], errors="ignore"), tables.epsilons),

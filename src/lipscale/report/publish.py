@@ -15,15 +15,14 @@ from lipscale.store.checksums import checked
 from lipscale.tables.reader import Tables, plain_title, settings_of, where
 from lipscale.text import markdown_table, short
 
-TABLES = ("runs.csv", "claims.csv", "claims.md")
+TABLES = ("runs.csv", "intervals.csv", "images.csv.gz", "claims.csv", "claims.md")
 FALSIFICATION = "falsification.csv"
 
 
 def publish(results: Path, folder: Path, command: str, models: Sequence[str] = ()) -> None:
-    """Copy figures, runs.csv, claims and, where it was made, falsification.csv of an experiment; write the other files.
+    """Copy figures, TABLES and, where it was made, falsification.csv of an experiment; write the other files.
 
-    record.json says what the experiment cost, for `plan`; images.csv.gz has the rows of all runs' images.csv of those test
-    images that AutoAttack was run on.
+    record.json says what the experiment cost, for `plan`.
 
     Args:
         results: results/<experiment>.
@@ -43,7 +42,6 @@ def publish(results: Path, folder: Path, command: str, models: Sequence[str] = (
     folder.mkdir(parents=True, exist_ok=True)
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
-    write_images(results, tables, folder / "images.csv.gz")
     published_models.write_models(results, folder, networks)
     files.write_json(folder / records.NAME, records.measure(results).model_dump(mode="json"))
     lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", ""]
@@ -54,24 +52,18 @@ def publish(results: Path, folder: Path, command: str, models: Sequence[str] = (
 
 
 def wanted_files(results: Path) -> list[Path]:
-    """All figures there are, and tables. Raises LipscaleError where one is missing."""
-    figures = [f"{name}.{suffix}" for name in draw.names() for suffix in draw.SUFFIXES]
-    wanted = [*(results / "figures" / name for name in figures), *(results / "tables" / name for name in TABLES)]
-    for path in wanted:
+    """All figures there are, and tables. Raises LipscaleError where one is missing, or a table is altered."""
+    figures = [results / "figures" / f"{name}.{suffix}" for name in draw.names() for suffix in draw.SUFFIXES]
+    tables = [results / "tables" / name for name in TABLES]
+    falsification = results / "tables" / FALSIFICATION
+    tables += [falsification] if falsification.exists() else []
+    for path in (*figures, *tables):
         if not path.exists():
             raise LipscaleError(f"{path} is missing; allowed: a finished experiment")
-    falsification = results / "tables" / FALSIFICATION
-    return [*wanted, *([checked(falsification)] if falsification.exists() else [])]
-
-
-def write_images(results: Path, tables: Tables, path: Path) -> None:
-    """The rows of all runs' images.csv of the images that were evaluated at every epsilon."""
-    runs = tables.runs["run"]
-    parts = [pd.read_csv(checked(results / "runs" / run / "images.csv")).assign(run=run) for run in runs]
-    images = pd.concat(parts).dropna(subset=[f"robust_{epsilon}" for epsilon in tables.epsilons])
-    images = images[["run", *images.columns.drop("run")]].convert_dtypes()
-    with files.atomic(path) as temporary:
-        images.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
+    for path in tables:
+        if path.suffix != ".md":
+            checked(path)
+    return [*figures, *tables]
 
 
 def facts(results: Path, tables: Tables, command: str) -> dict[str, str]:
@@ -110,7 +102,7 @@ def falsification(tables: Tables) -> str:
 
 def summary(tables: Tables) -> str:
     """A Markdown table with a row per setting."""
-    percent = [name for name in tables.runs if name.startswith(("certified_", "robust_"))]
+    percent = [f"{name}_{epsilon}" for epsilon in tables.epsilons for name in ("certified", "robust")]
     columns = ["lipschitz", "lipschitz_certified", "temperature", "clean_accuracy", *percent, "ece", "ece_scaled"]
     rows = []
     for _, part in settings_of(tables.runs):

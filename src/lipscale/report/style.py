@@ -1,11 +1,15 @@
 """What the figures share: size, fonts and colours, for one or both columns of a paper."""
 
 import logging
+from collections.abc import Iterable, Sequence
 
 import matplotlib
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import LogFormatter
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter
 
 from lipscale.text import short
 
@@ -67,3 +71,17 @@ def label_logarithmic(axis: Axis) -> None:
 def colours(count: int) -> list:
     """A colour for each of a rising series of values; without the last of viridis, a yellow too pale on white."""
     return sns.color_palette("viridis", count + 1)[:-1]
+
+
+def positive_range(values: Iterable[float]) -> tuple[float, float]:
+    """The smallest and the largest of the positive values, for a logarithmic scale; some range where there are none."""
+    positive = [value for value in values if value > 0]
+    return (min(positive), max(positive)) if positive else (1e-3, 1.0)
+
+
+def ece_bar(figure: Figure, mappable: ScalarMappable, panels: Sequence[Axes]) -> None:
+    """The colour bar of ECE, on a logarithmic scale."""
+    bar = figure.colorbar(mappable, ax=panels, label="ECE (15 bins, test)", fraction=0.06, pad=0.02)
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bar.ax.yaxis.set_major_formatter(short)
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())

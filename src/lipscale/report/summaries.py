@@ -1,6 +1,7 @@
 """Run summaries: a picture of each run, with its training curves and its reliability diagram."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lipscale.errors import LipscaleError
-from lipscale.report import style
+from lipscale.report import series, style
 from lipscale.report.diagrams import diagram, handles
 from lipscale.store import files
-from lipscale.tables.reader import Tables, method
+from lipscale.tables.reader import Tables, epsilons_of
 from lipscale.text import short
 
 TABLES = ("runs", "history", "feedback", "reliability")
@@ -57,7 +58,7 @@ def draw_summaries(folder: Path, output: Path) -> None:
 
 def headline(row: dict) -> str:
     """The run's name and setting, and what came out of it."""
-    epsilons = [name.removeprefix("robust_") for name in row if name.startswith("robust_")]
+    epsilons = epsilons_of(row)
     certified, robust = (
         ", ".join(f"{100 * row[f'{name}_{epsilon}']:.1f}" for epsilon in epsilons) for name in ("certified", "robust")
     )
@@ -66,9 +67,9 @@ def headline(row: dict) -> str:
         f"$T^*$ = {short(row['temperature'])}",
         f"clean {100 * row['clean_accuracy']:.1f} %",
         f"ECE {row['ece']:.3f} → {row['ece_scaled']:.3f}",
-        f"at {', '.join(epsilons)}/255: certified {certified} %, AutoAttack {robust} %",
+        f"at {', '.join(map(str, epsilons))}/255: certified {certified} %, AutoAttack {robust} %",
     ]
-    title = f"{row['run']}:  {method(row['method']).setting_title(row['initial_lipschitz'], short)}, seed {row['seed']}"
+    title = f"{row['run']}:  {series.title(SimpleNamespace(**row))}, seed {row['seed']}"
     return f"{title}\n{',  '.join(parts)}"
 
 

@@ -1,7 +1,9 @@
 """Tables: the rows of all runs, joined. Figures and claims read nothing else.
 
-images.csv      per run: a row per test image, with its radius and whether AutoAttack broke it
+images.csv      per run: a row per test image, with its confidence, its radius and whether AutoAttack broke it
 runs.csv        a row per run
+intervals.csv   a row per setting and measure: its mean over seeds, with a confidence interval
+images.csv.gz   a row per run and test image, with few digits: what accuracies and ECE follow from
 robustness.csv  a row per run and epsilon; the same numbers as the columns NAME_EPS of runs.csv
 history.csv     a row per run and epoch
 feedback.csv    a row per run and measurement of T*
@@ -22,12 +24,13 @@ from lipscale.store import checksums, files
 from lipscale.store.checksums import checked
 from lipscale.store.run_folder import ExperimentFolder
 from lipscale.tables.curves import certified_curve
-from lipscale.tables.images import check_order, join_images
+from lipscale.tables.images import SOURCES, check_order, compact, join_images
+from lipscale.tables.intervals import setting_rows
 from lipscale.tables.origin import check_origin
-from lipscale.tables.runs import KEY, RunResults, robustness_rows, run_row
+from lipscale.tables.runs import KEY, SETTING, RunResults, robustness_rows, run_row
 
 PARTS = ("history", "feedback", "sweep", "reliability")  # tables that are the runs' files of that name, joined
-NAMES = ("runs", "robustness", *PARTS, "certified")  # of all tables that `tabulate` writes
+NAMES = ("runs", "robustness", *PARTS, "certified")  # of the tables whose rows begin with KEY
 
 
 def tabulate(experiment: Path) -> None:
@@ -47,17 +50,24 @@ def tabulate(experiment: Path) -> None:
 def write_tables(experiment: ExperimentFolder, runs) -> None:
     """`tabulate` for an experiment and its runs (each a `config.Run`) in memory."""
     check_origin(experiment, runs)
-    tables = defaultdict(list)
+    epsilons = experiment.config.evaluation.epsilons
+    tables, images_of_runs, sampled = defaultdict(list), [], {}
     for folder in experiment.runs:
         images = join_images(folder)
-        check_order(images, experiment.config.evaluation.epsilons, folder.name)
+        check_order(images, epsilons, folder.name)
         files.write_table(images, folder / "images.csv")
-        checksums.record(folder / "images.csv", made_from=[folder / "radii.csv", folder / "attack.csv"])
-        for name, table in tables_of_run(RunResults(folder, images, experiment.config.evaluation.epsilons)).items():
+        checksums.record(folder / "images.csv", made_from=[folder / name for name in SOURCES])
+        results = RunResults(folder, images, epsilons)
+        for name, table in tables_of_run(results).items():
             tables[name].append(table)
+        images_of_runs.append(compact(images, epsilons, folder.name))
+        sampled[folder.name] = results.sampled
     for name in NAMES:
         table = pd.concat(tables[name])
         _write(table[[*KEY, *(column for column in table if column not in KEY)]], experiment.tables / f"{name}.csv")
+    intervals = pd.DataFrame(setting_rows(pd.concat(tables["runs"]), sampled, SETTING))
+    _write(intervals, experiment.tables / "intervals.csv")
+    _write(pd.concat(images_of_runs), experiment.tables / "images.csv.gz")
     settings = experiment.config.model_dump(mode="json")
     files.write_text(experiment.tables / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     checksums.record(experiment.tables / "config.yaml")

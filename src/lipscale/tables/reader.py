@@ -1,5 +1,6 @@
 """Reading the tables of an experiment: lazily, with their checksums compared."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lipscale.errors import LipscaleError
 from lipscale.method.methods import METHODS, Method
 from lipscale.store import files
 from lipscale.store.checksums import checked
+from lipscale.tables.runs import KEY
 
 LIST, FIXED = "list", "fixed"  # the methods that the poster's claims compare
 TEXT = {
@@ -45,12 +47,24 @@ class Tables:
         if self._only is not None and name not in self._only:
             raise LipscaleError(f"the table {name} is not declared; allowed: {', '.join(sorted(self._only))}")
         if name not in self._read:
-            self._read[name] = pd.read_csv(checked(self.folder / f"{name}.csv"), dtype=TEXT)
+            self._read[name] = self._images() if name == "images" else self._table(f"{name}.csv")
         return self._read[name]
+
+    def _table(self, file: str) -> pd.DataFrame:
+        return pd.read_csv(checked(self.folder / file), dtype=TEXT)
+
+    def _images(self) -> pd.DataFrame:
+        images, runs = self._table("images.csv.gz"), self._table("runs.csv")
+        return runs[list(KEY)].merge(images, on="run", validate="one_to_many")
 
     @property
     def runs(self) -> pd.DataFrame:
         return self["runs"]
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """A row per run and test image, images.csv.gz, with the columns that say which run it is."""
+        return self["images"]
 
     @property
     def config(self) -> Mapping:
@@ -62,12 +76,17 @@ class Tables:
     @property
     def epsilons(self) -> list[int]:
         """The budgets of the attacks in 1/255, in the order of the columns of runs.csv."""
-        return [int(name.removeprefix("robust_")) for name in self.runs if name.startswith("robust_")]
+        return epsilons_of(self.runs)
 
     @property
     def posthoc_lipschitz(self) -> float:
         """L of the fixed-L runs whose logits Figure 1 and claim 1 divide by T."""
         return float(self.config["figures"]["posthoc_lipschitz"])
+
+
+def epsilons_of(columns: Iterable[str]) -> list[int]:
+    """The budgets of the attacks in 1/255, from the names robust_EPS among columns of runs.csv."""
+    return [int(found[1]) for name in columns if (found := re.fullmatch(r"robust_(\d+)", name))]
 
 
 def method(name: str) -> Method:

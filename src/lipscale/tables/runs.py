@@ -9,11 +9,38 @@ import pandas as pd
 from lipscale.errors import LipscaleError
 from lipscale.store.provenance import in_words, listed
 from lipscale.store.run_folder import RunFolder
+from lipscale.tables import intervals
+from lipscale.tables.images import certified
+from lipscale.tables.intervals import Sampled
 from lipscale.units import distance
 
 Row = dict[str, object]
 KEY = ("run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed")
-PER_EPSILON = ("certified", "pair_certified", "robust", "attacked", "spot_checked")  # also columns NAME_EPS of runs.csv
+SETTING = tuple(name for name in KEY if name not in ("run", "seed"))
+PER_EPSILON = (  # also columns NAME_EPS of runs.csv
+    "certified",
+    "pair_certified",
+    "evaluated_certified",
+    "robust",
+    "attacked",
+    "spot_checked",
+)
+CALIBRATION = (  # names in calibration.json
+    "ece",
+    "ece_scaled",
+    "nll",
+    "nll_scaled",
+    "brier",
+    "brier_scaled",
+    "classwise_ece",
+    "classwise_ece_scaled",
+    "adaptive_ece",
+    "adaptive_ece_scaled",
+    "validation_accuracy",
+    "validation_ece",
+    "validation_ece_scaled",
+    "validation_nll",
+)
 
 
 @dataclass(frozen=True)
@@ -38,10 +65,15 @@ class RunResults:
     def evaluated(self) -> pd.Series:
         return self.images[f"robust_{self.epsilons[0]}"].notna()
 
+    @cached_property
+    def sampled(self) -> dict[str, Sampled]:
+        """The measures that have a confidence interval."""
+        return intervals.sample(self.images, self.epsilons)
+
 
 def run_row(results: RunResults) -> Row:
     """The row of runs.csv; accuracies and ECE are fractions."""
-    groups = (identity, constants, calibration, accuracy, robustness, costs, origin)
+    groups = (identity, constants, calibration, accuracy, robustness, confidence_intervals, costs, origin)
     return {name: value for group in groups for name, value in group(results).items()}
 
 
@@ -70,15 +102,16 @@ def constants(results: RunResults) -> Row:
 
 
 def calibration(results: RunResults) -> Row:
+    """Raises LipscaleError where an older version evaluated the run."""
     found = results.folder.json("calibration.json")
-    return {
-        "temperature": found["temperature"],
-        "clean_accuracy": results.right.mean(),
-        "ece": found["ece"],
-        "ece_scaled": found["ece_scaled"],
-        "nll": found["nll"],
-        "nll_scaled": found["nll_scaled"],
-    }
+    missing = [name for name in CALIBRATION if name not in found]
+    if missing:
+        path = results.folder / "calibration.json"
+        raise LipscaleError(
+            f"{path} has no {', '.join(missing)}, as an older version wrote it; delete it and rerun the workflow"
+        )
+    of_split = {"temperature": found["temperature"], "clean_accuracy": results.right.mean()}
+    return of_split | {name: found[name] for name in CALIBRATION}
 
 
 def accuracy(results: RunResults) -> Row:
@@ -98,16 +131,21 @@ def robustness_rows(results: RunResults) -> Iterator[Row]:
     """The rows of robustness.csv, one per epsilon: what was certified of all images, and robust of the evaluated ones."""
     images, key = results.images, identity(results)
     for epsilon in results.epsilons:
-        certified, attacked = images["radius"] >= distance(epsilon), images[f"attacked_{epsilon}"] == 1
+        attacked, by_radius = images[f"attacked_{epsilon}"] == 1, images["radius"] >= distance(epsilon)
         yield key | {
             "epsilon": epsilon,
             "evaluated_images": int(results.evaluated.sum()),
-            "certified": certified.mean(),
+            "certified": by_radius.mean(),
             "pair_certified": (images["pair_radius"] >= distance(epsilon)).mean(),
+            "evaluated_certified": by_radius[results.evaluated].mean(),
             "robust": images[f"robust_{epsilon}"].mean(),
             "attacked": int(attacked.sum()),
-            "spot_checked": int((attacked & certified).sum()),
+            "spot_checked": int((attacked & certified(images, epsilon)).sum()),
         }
+
+
+def confidence_intervals(results: RunResults) -> Row:
+    return intervals.columns(results.sampled)
 
 
 def costs(results: RunResults) -> Row:

@@ -1,8 +1,28 @@
-"""Mixed precision: layers in bfloat16, orthogonalisation in float32."""
+"""Mixed precision: layers in bfloat16, orthogonalisation in float32. And weights that are kept for several passes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+
+_kept = ContextVar("kept", default=False)
+
+
+@contextmanager
+def orthogonalised_once() -> Iterator[None]:
+    """Within the block each weight is orthogonalised once, for an attack and the loss at its points.
+
+    The first pass must record gradients (not be under torch.no_grad), since the loss reuses its weights.
+    """
+    token = _kept.set(True)
+    try:
+        with parametrize.cached():
+            yield
+    finally:
+        _kept.reset(token)
 
 
 def fast_logits(network: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
@@ -16,11 +36,13 @@ def fast_logits(network: nn.Module, images: torch.Tensor, precision: str) -> tor
     Returns:
         (B, classes).
     """
-    if precision == "float32":
+    if precision == "float32" and not _kept.get():
         return network(images)
     with parametrize.cached():
         for module in network.modules():
             if parametrize.is_parametrized(module):
-                module.weight  # noqa: B018 (computed here, outside autocast, and kept until the end of the block)
-        with torch.autocast(images.device.type, torch.bfloat16):
+                # Computed here, and kept until the end of the block: outside autocast, and outside a compiled pass, whose
+                # graph is freed by the first gradient of an attack.
+                module.weight  # noqa: B018
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
             return network(images).float()

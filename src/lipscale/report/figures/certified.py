@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lipscale.method.methods import METHODS
-from lipscale.report import style
+from lipscale.report import series, style
 from lipscale.tables.curves import spread
 from lipscale.tables.reader import Tables, of, standard, where
 from lipscale.text import short
@@ -18,34 +18,50 @@ LEAST = 0.005  # where all curves are below this, the axis ends
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each method that certifies; those without feedback first, and again in grey behind the others."""
-    numbers = over_seeds(standard(tables["certified"]))
-    present = [METHODS[name] for name in METHODS if name in set(numbers["method"])]
-    methods = sorted(present, key=lambda method: method.feedback)
-    references = [method for method in methods if not method.feedback]
+    """A panel for each method that certifies, those without feedback first and in grey behind the others; then LiST's front."""
+    numbers = series.in_order(over_seeds(tables["certified"]), tables["certified"])
+    usual, front = standard(numbers), series.front(numbers)
+    methods = sorted((METHODS[name] for name in METHODS if name in set(usual["method"])), key=lambda method: method.feedback)
+    grey = [method for method in methods if not method.feedback]
+    panels = [(method.label, f"${method.start}$", of(usual, method.name), method.feedback) for method in methods]
+    if front["offset"].nunique() > 1:
+        panels.append((r"LiST with offset $\xi$", rf"$\xi$ ({series.unit(front)})", front, True))
 
-    figure, panels = plt.subplots(1, len(methods), figsize=(style.PAGE_WIDTH, 3.2), sharex=True, sharey=True, squeeze=False)
-    for axes, method in zip(panels[0], methods, strict=True):
-        behind = [reference for reference in references if method.feedback]
+    figure, grid = _grid(len(panels))
+    for axes, (title, legend, table, ours) in zip(grid, panels, strict=True):
+        behind = grey if ours else []
         for reference in behind:
-            for _, line in of(numbers, reference.name).groupby("initial_lipschitz"):
+            for _, line in of(usual, reference.name).groupby("initial_lipschitz"):
                 axes.plot(line["radius"], 100 * line["mean"], color="0.75", lw=0.7)
-        curves(axes, of(numbers, method.name))
-        grey = f"; grey: {', '.join(reference.label for reference in behind)}" if behind else ""
-        axes.set(title=method.label + grey, xlabel=r"radius ($\ell_2$, pixels in $[0, 1]$)")
-        axes.legend(title=f"${method.start}$", frameon=False, ncols=2, handlelength=1.2, columnspacing=1.0)
-    first = panels[0, 0]
-    first.set(xlim=(0, numbers["radius"].where(numbers["mean"] >= LEAST, distance(1)).max()), ylim=(0, 100))
-    first.set_ylabel("certified accuracy (%, test)")
+        curves(axes, table, "offset" if table is front else "initial_lipschitz")
+        axes.set_title(title + (f"; grey: {', '.join(reference.label for reference in behind)}" if behind else ""))
+        axes.legend(title=legend, frameon=False, ncols=2, handlelength=1.2, columnspacing=1.0)
+    largest = numbers["radius"].where(numbers["mean"] >= LEAST, distance(1)).max()
+    grid[0].set(xlim=(0, largest), ylim=(0, 100))
+    figure.supxlabel(r"radius ($\ell_2$, pixels in $[0, 1]$)", fontsize=8)
+    figure.supylabel("certified accuracy (%, test)", fontsize=8)
     return figure, numbers
 
 
-def curves(axes: Axes, table: pd.DataFrame) -> None:
-    """A line for each initial L: mean over seeds, smallest to largest shaded."""
-    groups = list(table.groupby("initial_lipschitz"))
-    for (start, line), colour in zip(groups, style.colours(len(groups)), strict=True):
+def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    """That many panels, at most three in a row."""
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    size = (style.PAGE_WIDTH, 0.4 + (2.8 if rows == 1 else 2.4) * rows)
+    figure, panels = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axes in panels.flat[count:]:
+        axes.remove()
+    for axes in panels.flat[max(0, count - columns) : count]:
+        axes.tick_params(labelbottom=True)
+    return figure, list(panels.flat[:count])
+
+
+def curves(axes: Axes, table: pd.DataFrame, by: str) -> None:
+    """A line for each value of a column: mean over seeds, smallest to largest shaded."""
+    groups = list(table.groupby(by))
+    for (value, line), colour in zip(groups, style.colours(len(groups)), strict=True):
         axes.fill_between(line["radius"], 100 * line["low"], 100 * line["high"], color=colour, alpha=0.2, lw=0)
-        axes.plot(line["radius"], 100 * line["mean"], color=colour, label=short(start))
+        axes.plot(line["radius"], 100 * line["mean"], color=colour, label=short(value))
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -54,8 +70,8 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     A run's rows end where nothing is certified any more: it counts as 0 from there on.
     """
     table = where(table, lambda method: method.constrained)
-    wide = table.pivot_table(index="epsilon", columns=["method", "initial_lipschitz", "seed"], values="certified_accuracy")
+    wide = table.pivot_table(index="epsilon", columns=[*series.SETTING, "seed"], values="certified_accuracy")
     wide = wide.reindex(range(table["epsilon"].max() + 1)).fillna(0.0)
     long = wide.melt(ignore_index=False, value_name="certified_accuracy").reset_index()
-    summary = spread(long, ["method", "initial_lipschitz", "epsilon"], "certified_accuracy")
+    summary = spread(long, [*series.SETTING, "epsilon"], "certified_accuracy")
     return summary.assign(radius=distance(summary["epsilon"]))

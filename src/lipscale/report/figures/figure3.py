@@ -9,7 +9,6 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from lipscale.method.methods import METHODS
 from lipscale.report import labels, style
@@ -34,10 +33,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
         fronts.append(_front(axes, part))
         axes.set(title=rf"$\epsilon = {epsilon}/255$, $\ell_2$", xlabel="clean accuracy (%)")
     panels[0, 0].set_ylabel("AutoAttack accuracy (%)")
-    bar = figure.colorbar(drawn, ax=panels[0], label="ECE (15 bins, test)", fraction=0.06, pad=0.02)
-    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    bar.ax.yaxis.set_major_formatter(short)
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    style.ece_bar(figure, drawn, panels[0])
     _legend(figure, set(numbers["method"]), wide=width > style.COLUMN_WIDTH)
     figure.draw_without_rendering()  # settles the layout, in which labels are then placed
     for axes, epsilon, front in zip(panels[0], tables.epsilons, fronts, strict=True):

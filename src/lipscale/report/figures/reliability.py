@@ -4,10 +4,9 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from lipscale.report import style
+from lipscale.report import series, style
 from lipscale.report.diagrams import diagram, handles
-from lipscale.tables.reader import Tables, by_setting, method, standard
-from lipscale.text import short
+from lipscale.tables.reader import Tables, method, standard
 
 TITLE = "reliability diagrams"
 TABLES = ("reliability",)
@@ -16,8 +15,8 @@ COLUMNS = 5  # of panels, at most
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """Methods with feedback first, the others from a new row on."""
-    numbers = over_seeds(standard(tables["reliability"]))
-    rows = _rows(by_setting(numbers))
+    numbers = series.in_order(over_seeds(tables["reliability"]), tables["reliability"])
+    rows = _rows(numbers)
     columns = max(map(len, rows))
 
     width = style.PAGE_WIDTH if columns > 2 else style.COLUMN_WIDTH
@@ -28,10 +27,10 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
             if column >= len(row):
                 axes.remove()
                 continue
-            (name, start), part = row[column]
+            title, part = row[column]
             diagram(axes, part)
             before, after = part.groupby("scaled")["ece"].first()
-            axes.set_title(f"{method(name).setting_title(start, short)}\nECE {before:.3f} → {after:.3f}", fontsize=7)
+            axes.set_title(f"{title}\nECE {before:.3f} → {after:.3f}", fontsize=7)
             axes.tick_params(labelbottom=k + 1 == len(rows) or column >= len(rows[k + 1]))
     figure.supxlabel("confidence of the top label (test)", fontsize=8)
     figure.supylabel("accuracy (test)", fontsize=8)
@@ -41,7 +40,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """The bins of each setting, the images of its seeds taken together; `ece` is the mean over seeds of their ECE."""
-    setting, bins = ["method", "initial_lipschitz", "scaled"], ["low", "high"]
+    setting, bins = [*series.SETTING, "scaled"], ["low", "high"]
     gaps = (table["images"] * (table["accuracy"] - table["confidence"]).abs()).groupby([table["run"], table["scaled"]])
     table = table.assign(ece=gaps.transform("sum") / table.groupby(["run", "scaled"])["images"].transform("sum"))
     for name in ("confidence", "accuracy"):
@@ -53,8 +52,22 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     return pooled.merge(runs["ece"].agg(ece="mean", seeds="count").reset_index(), on=setting)
 
 
-def _rows(panels: list) -> list[list]:
-    """Panels of methods with feedback, then those of the others, in rows of at most COLUMNS."""
-    ours = [panel for panel in panels if method(panel[0][0]).feedback]
-    others = [panel for panel in panels if not method(panel[0][0]).feedback]
-    return [part[k : k + COLUMNS] for part in (ours, others) for k in range(0, len(part), COLUMNS)]
+def _rows(numbers: pd.DataFrame) -> list[list]:
+    """Titles and bins of the panels, in rows of at most COLUMNS, from a new row on: methods with feedback from each initial
+    L, LiST along its offsets, the other methods, and objectives without constraint.
+    """
+    usual, front = standard(numbers), series.front(numbers)
+    feedback = pd.Series([method(name).feedback for name in usual["method"]], index=usual.index, dtype=bool)
+    groups = [usual[feedback], front[~series.plain(front)], usual[~feedback]]
+    if len(groups[1]) and groups[0]["setting"].nunique() == 1:
+        groups[:2] = usual[:0], front  # one initial L: its panels in one row
+    groups.append(numbers[series.free(numbers) & ~series.usual(numbers)])
+    parts = [_panels(group, one_start=group is groups[1]) for group in groups]
+    return [part[k : k + COLUMNS] for part in parts for k in range(0, len(part), COLUMNS)]
+
+
+def _panels(table: pd.DataFrame, one_start: bool) -> list[tuple[str, pd.DataFrame]]:
+    """Title and bins of each setting, by method, variant, initial L and offset."""
+    groups = [(next(part.itertuples()), part) for _, part in table.groupby("setting", sort=False)]
+    groups.sort(key=lambda group: (method(group[0].method).order, group[0].initial_lipschitz, group[0].offset))
+    return [(series.title(row, several_starts=not one_start), part) for row, part in groups]
