@@ -26,6 +26,7 @@ PATIENT = partial(minimize, options={"ftol": 1e-15, "gtol": 1e-10})
 LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
 SWEEP = np.geomspace(1e-5, 1e7, 241)  # values of L' = L / T, twenty a decade; of 1 / T where L is infinite
 SUMMARY = ("temperature", "bounded", "netcal_temperature", "ece", "ece_scaled", "nll", "nll_scaled")
+ON_TEST_SPLIT = ("ece", "nll")  # of SUMMARY: what rests neither on T* nor on the validation split
 SWEEP_COLUMNS = ("temperature", "ece")
 RELIABILITY_COLUMNS = ("scaled", "temperature", "low", "high", "images", "confidence", "accuracy")
 
@@ -35,6 +36,8 @@ class Calibration:
     """How well confidences match accuracy. T* comes from the validation split, all else from the test split.
 
     Attributes:
+        held_out: whether the network was not trained on the validation split. If it was, no temperature is fitted there:
+            T = 1, and calibration.json has no values that rest on T* or on the validation split.
         temperature: T*, limited to [1e-3, 1e3].
         bounded: whether T* had no value in that range.
         netcal_temperature: T* as netcal finds it; None where T* is bounded.
@@ -53,10 +56,12 @@ class Calibration:
     nll_scaled: float
     sweep: list[dict]
     reliability: list[dict]
+    held_out: bool = True
 
     def summary(self) -> dict:
         """What calibration.json holds."""
-        return {name: getattr(self, name) for name in SUMMARY}
+        known = SUMMARY if self.held_out else ON_TEST_SPLIT
+        return {name: getattr(self, name) if name in known else None for name in SUMMARY}
 
 
 def calibrate(
@@ -66,6 +71,7 @@ def calibrate(
     test_labels: np.ndarray,
     lipschitz: float,
     name: str = "network",
+    held_out: bool = True,
 ) -> Calibration:
     """Fit T* on the validation split; measure calibration on the test split, before and after division by T*.
 
@@ -74,13 +80,14 @@ def calibrate(
         validation_labels, test_labels: (images,), integers.
         lipschitz: the enforced L, math.inf without constraint; the sweep is over L' = L / T, or over 1 / T.
         name: of the network, for messages.
+        held_out: False where the network was trained on the validation split, so that T* cannot be fitted on it.
 
     Raises:
         LipscaleError: netcal's temperature and ours differ by more than 1 %.
     """
     check_labels(validation_labels, validation_logits)
     check_labels(test_labels, test_logits)
-    measured = fit_temperature(torch.from_numpy(validation_logits), torch.from_numpy(validation_labels))
+    measured = fit_temperature(torch.from_numpy(validation_logits), torch.from_numpy(validation_labels)) if held_out else 1.0
     temperature = finite_temperature(measured)
     bounded = temperature != measured
     logits, labels = torch.from_numpy(test_logits), torch.from_numpy(test_labels)
@@ -88,13 +95,16 @@ def calibrate(
     return Calibration(
         temperature,
         bounded,
-        netcal_temperature=None if bounded else _confirmed(validation_logits, validation_labels, measured, name),
+        netcal_temperature=_confirmed(validation_logits, validation_labels, measured, name)
+        if held_out and not bounded
+        else None,
         ece=netcal_ece(test_logits, test_labels),
         ece_scaled=netcal_ece(test_logits, test_labels, temperature),
         nll=nll(logits, labels),
         nll_scaled=nll(logits, labels, temperature),
         sweep=[{"temperature": float(t), "ece": netcal_ece(test_logits, test_labels, t)} for t in temperatures],
-        reliability=list(reliability_rows(test_logits, test_labels, temperature)),
+        reliability=[row for row in reliability_rows(test_logits, test_labels, temperature) if held_out or not row["scaled"]],
+        held_out=held_out,
     )
 
 

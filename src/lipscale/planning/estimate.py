@@ -137,7 +137,7 @@ def _jobs(runs: Sequence[config.Run], pack: bool) -> list[list[config.Run]]:
     """The runs of each job that trains or attacks: one, or packed, all seeds of a setting."""
     jobs = defaultdict(list)
     for run in runs:
-        jobs[(run.method, run.initial_lipschitz) if pack else run.run].append(run)
+        jobs[run.setting if pack else run.run].append(run)
     return list(jobs.values())
 
 
@@ -155,8 +155,11 @@ def _training_seconds(run: config.Run, images: int, record: Record) -> float:
         warmups = run.feedback.warmups if method in METHODS and METHODS[method].feedback else 0
         return warmups * warmup.steps(per_epoch) + epochs * per_epoch
 
+    # a run that restarts with the validation split trains at most twice; how early L converges is not known
+    epochs = run.training.epochs * (2 if run.training.calibration_data == "restart" else 1)
+
     def seconds(method: str) -> float:
-        share = steps(method, run.training.epochs, images) / steps(method, record.epochs, record.images.train)
+        share = steps(method, epochs, images) / steps(method, record.epochs, record.images.train)
         return fmean(record.train.seconds[method]) * share
 
     return _cost(run.method, record.train.seconds, seconds)

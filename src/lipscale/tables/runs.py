@@ -1,5 +1,6 @@
 """The row of a run in runs.csv. Each group of columns is one function; a new column goes into one of them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,13 +73,18 @@ def constants(results: RunResults) -> Row:
 def calibration(results: RunResults) -> Row:
     found = results.folder.json("calibration.json")
     return {
-        "temperature": found["temperature"],
+        "temperature": _number(found["temperature"]),
         "clean_accuracy": results.right.mean(),
         "ece": found["ece"],
-        "ece_scaled": found["ece_scaled"],
+        "ece_scaled": _number(found["ece_scaled"]),
         "nll": found["nll"],
-        "nll_scaled": found["nll_scaled"],
+        "nll_scaled": _number(found["nll_scaled"]),
     }
+
+
+def _number(value: float | None) -> float:
+    """NaN where a value rests on T*, and the network was trained on the validation split."""
+    return math.nan if value is None else value
 
 
 def accuracy(results: RunResults) -> Row:
