@@ -92,18 +92,20 @@ def runs_of(wildcards, output):
     return sorted({str(Path(path).parent) for path in output})
 
 
+def runs_in(wildcards):
+    """The settings of each run that a heavy job handles."""
+    names = of_heavy("config.yaml")
+    names = {expand(name, **wildcards)[0] for name in ([names] if isinstance(names, str) else names)}
+    return [settings for settings in RUNS if f"{run_folder(settings)}/config.yaml" in names]
+
+
 def settings_of(part):
     """A function of the wildcards: a part of the settings of each run that a heavy job handles, as JSON.
 
     Snakemake remembers such params, and reruns a job when they change. The job itself reads the run's config.yaml.
     """
 
-    def found(wildcards):
-        names = of_heavy("config.yaml")
-        names = {expand(name, **wildcards)[0] for name in ([names] if isinstance(names, str) else names)}
-        return json.dumps([part(settings) for settings in RUNS if f"{run_folder(settings)}/config.yaml" in names])
-
-    return found
+    return lambda wildcards: json.dumps([part(settings) for settings in runs_in(wildcards)])
 
 
 def more_memory(mem_mb):

@@ -1,7 +1,14 @@
+def replayed(wildcards):
+    """The updates of L, and the settings, of the runs whose L the runs of a job replay."""
+    runs = [settings.replays for settings in runs_in(wildcards) if settings.replays]
+    return [f"{RESULTS}/runs/{run}/{name}" for run in runs for name in ("feedback.csv", "provenance.json")]
+
+
 rule train:
     input:
         arrays=rules.prepare_data.output.arrays,
         manifest=rules.prepare_data.output.manifest,
+        replayed=replayed,
     output:
         history=of_heavy("history.csv"),
         feedback=of_heavy("feedback.csv"),

@@ -1,5 +1,7 @@
 """What sections of a config have to agree on."""
 
+from collections.abc import Collection, Sequence
+
 from lipscale.config.messages import wrong
 from lipscale.config.models import Feedback, Training
 from lipscale.config.networks import Network
@@ -48,11 +50,25 @@ def check_offset(method: Method, training: Training) -> None:
     """Raises LipscaleError where a method or an objective has no loss with the offset of `training`."""
     if not training.offset:
         return
-    if training.objective.name != "cross_entropy":
+    if not training.objective.TAKES_OFFSET:
         raise wrong("training.offset", training.offset, f"0 where the objective is {training.objective.name}")
     if training.offset_unit == "input" and not method.constrained:
         allowed = f"0 for the method {method.name}, which has no L; or training.offset_unit: logit"
         raise wrong("training.offset", training.offset, allowed)
+
+
+def check_replay(setting: str, replayed: str, settings: Collection[str], seeds: Sequence[int]) -> None:
+    """Raises LipscaleError where a setting cannot replay the L of another seed of the setting `replayed`."""
+    if len(seeds) < 2:
+        raise LipscaleError(
+            f"config: {setting} replays the L of another seed of {replayed}, but runs.seeds is {list(seeds)}; "
+            "allowed: two seeds or more"
+        )
+    if replayed not in settings:
+        raise LipscaleError(
+            f"config: {setting} replays the L of {replayed}, which the config does not train; add it to the runs or variants, "
+            "with the same offset, objective and calibration_data"
+        )
 
 
 def _too_often(side: int, patch: int, sides: list[int]) -> str:

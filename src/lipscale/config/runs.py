@@ -11,7 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from lipscale.config.consistency import check_feedback, check_image_side, check_offset, check_start, image_shape
+from lipscale.config.consistency import (
+    check_feedback,
+    check_image_side,
+    check_offset,
+    check_replay,
+    check_start,
+    image_shape,
+)
 from lipscale.config.messages import joined, missing, parsed, unknown, wrong
 from lipscale.config.models import (
     Compute,
@@ -54,6 +61,7 @@ class Run(Settings):
         run: name of the run, such as `list-0.01-xi36-seed2`.
         method: a name in METHODS.
         initial_lipschitz: first L; infinite where there is no constraint.
+        replays: name of the run whose L is replayed; None for methods that replay none.
         training: with what the method changes in it.
     """
 
@@ -62,6 +70,7 @@ class Run(Settings):
     method: Literal[tuple(METHODS)]
     initial_lipschitz: Annotated[float, Field(gt=0), BeforeValidator(_number_or_infinity)]
     seed: Seed
+    replays: Annotated[str, AfterValidator(_run_name)] | None
     dataset: DatasetSettings
     network: NetworkSettings
     training: Training
@@ -80,10 +89,13 @@ class Run(Settings):
         return variant_name(self.training)
 
     def identity(self) -> dict:
-        """The settings on which trained weights depend, as JSON can hold them."""
+        """The settings on which trained weights depend, as JSON can hold them.
+
+        The run that a run replays has the same sections, so its name says what its settings are.
+        """
         whole = self.model_dump(mode="json")
         keys = ("method", "initial_lipschitz", "seed", "dataset", "network", "training", "feedback", "compute")
-        identity = {key: whole[key] for key in keys}
+        identity = {key: whole[key] for key in keys} | ({"replays": self.replays} if self.replays else {})
         identity["initial_lipschitz"] = "inf" if math.isinf(self.initial_lipschitz) else self.initial_lipschitz
         identity["dataset"] = {key: value for key, value in whole["dataset"].items() if key not in DATASET_NOT_IN_IDENTITY}
         identity["compute"] = {key: value for key, value in whole["compute"].items() if key in COMPUTE_IN_IDENTITY}
@@ -102,12 +114,17 @@ class Setting:
     def name(self) -> str:
         return setting_name(self.method.name, self.initial_lipschitz, self.training)
 
+    @property
+    def replays(self) -> str:
+        """Name of the setting whose L is replayed; empty if there is none."""
+        return setting_name(self.method.replays, self.initial_lipschitz, self.training) if self.method.replays else ""
+
 
 def settings(experiment: Experiment) -> list[Setting]:
     """The settings of an experiment, in the order of METHODS; those that `runs` lists directly before those of its variants.
 
     Raises:
-        LipscaleError: two have one name, or an offset does not go with a method or objective.
+        LipscaleError: two have one name, an offset does not go with a method or objective, or a run to replay is missing.
     """
     found = []
     for method in METHODS.values():
@@ -123,6 +140,9 @@ def settings(experiment: Experiment) -> list[Setting]:
                 f"config: {count} runs would share the name {name}-seed{experiment.runs.seeds[0]}; values under runs must "
                 "differ in their first six digits"
             )
+    for setting in found:
+        if setting.replays:
+            check_replay(setting.name, setting.replays, [other.name for other in found], experiment.runs.seeds)
     return found
 
 
@@ -147,6 +167,7 @@ def runs(experiment: Experiment) -> list[Run]:
     shared = {
         key: getattr(experiment, key) for key in ("experiment", "dataset", "network", "feedback", "evaluation", "compute")
     }
+    seeds = experiment.runs.seeds
     return [
         parsed(
             Run,
@@ -155,12 +176,13 @@ def runs(experiment: Experiment) -> list[Run]:
                 "method": setting.method.name,
                 "initial_lipschitz": setting.initial_lipschitz,
                 "seed": seed,
+                "replays": f"{setting.replays}-seed{following}" if setting.replays else None,
                 "training": setting.training,
                 **shared,
             },
         )
         for setting in settings(experiment)
-        for seed in experiment.runs.seeds
+        for seed, following in zip(seeds, [*seeds[1:], seeds[0]], strict=True)
     ]
 
 
@@ -171,6 +193,8 @@ def check_run(config: object) -> Run:
     if METHODS[run.method].constrained == math.isinf(run.initial_lipschitz):
         allowed = f"{'inf' if math.isfinite(run.initial_lipschitz) else 'a finite number'}, as method is {run.method}"
         raise wrong("initial_lipschitz", run.initial_lipschitz, allowed)
+    if bool(METHODS[run.method].replays) == (run.replays is None):
+        raise wrong("replays", run.replays, f"{'null' if run.replays else 'the name of a run'}, as method is {run.method}")
     check_image_side(run.network, image_shape(run.dataset)[1])
     check_feedback(run.feedback)
     check_offset(METHODS[run.method], run.training)

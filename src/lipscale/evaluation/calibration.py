@@ -33,7 +33,7 @@ from lipscale.method.temperature import finite_temperature, fit_temperature, nll
 PATIENT = partial(minimize, options={"ftol": 1e-15, "gtol": 1e-10})
 LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
 SWEEP = np.geomspace(1e-5, 1e7, 241)  # values of L' = L / T, twenty a decade; of 1 / T where L is infinite
-MEASURES = ("ece", "nll", "brier", "classwise_ece", "adaptive_ece")
+MEASURES = ("ece", "nll", "brier", "classwise_ece", "adaptive_ece")  # of the test split; they do not rest on T*
 SUMMARY = (
     "temperature",
     "bounded",
@@ -53,6 +53,8 @@ class Calibration:
     """How well confidences match accuracy. T* and validation_... come from the validation split, all else from the test split.
 
     Attributes:
+        held_out: whether the network was not trained on the validation split. If it was, no temperature is fitted there:
+            T = 1, and calibration.json has no values that rest on T* or on the validation split.
         temperature: T*, limited to [1e-3, 1e3].
         bounded: whether T* had no value in that range.
         netcal_temperature: T* as netcal finds it; None where T* is bounded.
@@ -82,10 +84,12 @@ class Calibration:
     validation_nll: float
     sweep: list[dict]
     reliability: list[dict]
+    held_out: bool = True
 
     def summary(self) -> dict:
         """What calibration.json holds."""
-        return {name: getattr(self, name) for name in SUMMARY}
+        known = SUMMARY if self.held_out else MEASURES
+        return {name: getattr(self, name) if name in known else None for name in SUMMARY}
 
 
 def calibrate(
@@ -95,6 +99,7 @@ def calibrate(
     test_labels: np.ndarray,
     lipschitz: float,
     name: str = "network",
+    held_out: bool = True,
 ) -> Calibration:
     """Fit T* on the validation split; measure calibration on the test split, before and after division by T*.
 
@@ -103,13 +108,14 @@ def calibrate(
         validation_labels, test_labels: (images,), integers.
         lipschitz: the enforced L, math.inf without constraint; the sweep is over L' = L / T, or over 1 / T.
         name: of the network, for messages.
+        held_out: False where the network was trained on the validation split, so that T* cannot be fitted on it.
 
     Raises:
         LipscaleError: netcal's temperature and ours differ by more than 1 %.
     """
     check_labels(validation_labels, validation_logits)
     check_labels(test_labels, test_logits)
-    measured = fit_temperature(torch.from_numpy(validation_logits), torch.from_numpy(validation_labels))
+    measured = fit_temperature(torch.from_numpy(validation_logits), torch.from_numpy(validation_labels)) if held_out else 1.0
     temperature = finite_temperature(measured)
     bounded = temperature != measured
     plain, scaled = (measures(test_logits, test_labels, divisor) for divisor in (1.0, temperature))
@@ -117,7 +123,9 @@ def calibrate(
     return Calibration(
         temperature,
         bounded,
-        netcal_temperature=None if bounded else _confirmed(validation_logits, validation_labels, measured, name),
+        netcal_temperature=_confirmed(validation_logits, validation_labels, measured, name)
+        if held_out and not bounded
+        else None,
         **plain,
         **{f"{name}_scaled": value for name, value in scaled.items()},
         validation_accuracy=accuracy(validation_logits, validation_labels),
@@ -125,7 +133,8 @@ def calibrate(
         validation_ece_scaled=netcal_ece(validation_logits, validation_labels, temperature),
         validation_nll=nll(validation_logits, validation_labels),
         sweep=[{"temperature": float(t), "ece": netcal_ece(test_logits, test_labels, t)} for t in temperatures],
-        reliability=list(reliability_rows(test_logits, test_labels, temperature)),
+        reliability=[row for row in reliability_rows(test_logits, test_labels, temperature) if held_out or not row["scaled"]],
+        held_out=held_out,
     )
 
 

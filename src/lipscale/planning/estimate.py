@@ -150,16 +150,17 @@ def _stage(
 
 
 def _training_seconds(run: config.Run, images: int, record: Record) -> float:
-    passes = run.training.objective.passes * (2 if run.training.calibration_data == "restart" else 1)
-
     def steps(method: str, epochs: int, images: int) -> int:
         per_epoch = math.ceil(images / run.training.batch_size)
         warmups = run.feedback.warmups if method in METHODS and METHODS[method].feedback else 0
         return warmups * warmup.steps(per_epoch) + epochs * per_epoch
 
+    # a run that restarts with the validation split trains at most twice; how early L converges is not known
+    epochs = run.training.epochs * (2 if run.training.calibration_data == "restart" else 1)
+
     def seconds(method: str) -> float:
-        share = steps(method, run.training.epochs, images) / steps(method, record.epochs, record.images.train)
-        return fmean(record.train.seconds[method]) * share * passes
+        share = steps(method, epochs, images) / steps(method, record.epochs, record.images.train)
+        return fmean(record.train.seconds[method]) * share * run.training.objective.passes
 
     return _cost(run.method, record.train.seconds, seconds)
 

@@ -116,5 +116,7 @@ def summary(tables: Tables) -> str:
 def _cell(values: pd.Series, percent: bool) -> str:
     """Mean, and where they differ smallest and largest value."""
     factor, unit = (100, " %") if percent else (1, "")
+    if values.isna().all():
+        return ""  # of a network that was trained on the validation split
     mean, low, high = (short(factor * value) for value in (values.mean(), values.min(), values.max()))
     return f"{mean}{unit}" + (f" ({low} to {high})" if low != high else "")

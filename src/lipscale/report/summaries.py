@@ -62,11 +62,12 @@ def headline(row: dict) -> str:
     certified, robust = (
         ", ".join(f"{100 * row[f'{name}_{epsilon}']:.1f}" for epsilon in epsilons) for name in ("certified", "robust")
     )
+    held_out = not np.isnan(row["temperature"])
     parts = [
         f"$L$ = {short(row['lipschitz'])}" if np.isfinite(row["lipschitz"]) else "no constraint",
-        f"$T^*$ = {short(row['temperature'])}",
+        f"$T^*$ = {short(row['temperature'])}" if held_out else "validation split returned to training",
         f"clean {100 * row['clean_accuracy']:.1f} %",
-        f"ECE {row['ece']:.3f} → {row['ece_scaled']:.3f}",
+        f"ECE {row['ece']:.3f}" + (f" → {row['ece_scaled']:.3f}" if held_out else ""),
         f"at {', '.join(map(str, epsilons))}/255: certified {certified} %, AutoAttack {robust} %",
     ]
     title = f"{row['run']}:  {series.title(SimpleNamespace(**row))}, seed {row['seed']}"

@@ -49,7 +49,7 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
         seed=evaluation.attack_seed,
     )
     device, model = select_device(settings.compute.device), checked(folder / "model.safetensors")
-    temperature = folder.json("calibration.json")["temperature"]
+    temperature = folder.temperature()
     logits = folder.logits()["test_logits"]
     identity = task(options, logits.shape[1], temperature) | {"model_sha256": files.sha256(model)}
     content = state.load(folder / PARTIAL, identity)

@@ -1,7 +1,7 @@
 """Logits, temperature, calibration and certified radii of trained runs.
 
 Each run's folder gets logits.npz, calibration.json, reliability.csv, sweep.csv, radii.csv and certificate.json. T* is measured
-on the validation split, everything else on the test split.
+on the validation split, everything else on the test split. Where the validation split was returned to training, there is no T*.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def _write_logits(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def _write_calibration(folder: RunFolder) -> None:
-    calibration = calibrate(**folder.logits(), lipschitz=folder.final_lipschitz(), name=folder.name)
+    calibration = calibrate(**folder.logits(), lipschitz=folder.final_lipschitz(), name=folder.name, held_out=folder.held_out)
     files.write_json(folder / "calibration.json", calibration.summary())
     files.write_rows(folder / "sweep.csv", SWEEP_COLUMNS, calibration.sweep)
     files.write_rows(folder / "reliability.csv", RELIABILITY_COLUMNS, calibration.reliability)

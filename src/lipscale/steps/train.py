@@ -44,17 +44,27 @@ def run(options: argparse.Namespace) -> None:
 def _train(folder: RunFolder, dataset: Dataset) -> None:
     settings = folder.settings
     config.check_image_side(settings.network, dataset.image_shape[1])
+    replayed = folder.experiment.run(settings.replays) if settings.replays else None
+    recorded = _recorded(replayed) if replayed else []
     identity = {"config_hash": config.digest(settings.identity()), "data_sha256": dataset.sha256}
+    if replayed:
+        of_replayed = replayed.json("provenance.json")["config_hash"]
+        identity["replays"] = {"run": replayed.name, "config_hash": of_replayed, "updates_hash": config.digest(recorded)}
     checkpoint = folder / CHECKPOINT
     advice = f"lower training.batch_size, which is {settings.training.batch_size}, or compute.jobs_per_gpu"
     with enough_memory(f"run {settings.run}", advice):
         device, save = select_device(settings.compute.device), partial(state.save, checkpoint, identity)
         try:
-            trained = train(settings, dataset, device, state.load(checkpoint, identity), save)
+            trained = train(settings, dataset, device, state.load(checkpoint, identity), save, recorded)
         except UnreadableState as error:
             print(f"{checkpoint} is from another version ({error}); training starts from the beginning", flush=True)
-            trained = train(settings, dataset, device, None, save)
+            trained = train(settings, dataset, device, None, save, recorded)
         _write(folder, trained, dataset, identity, device)
+
+
+def _recorded(replayed: RunFolder) -> list[tuple[float, float]]:
+    """The updates of L of the run that is replayed, see `lipscale.training.control`."""
+    return [(float(row["epochs"]), float(row["next_lipschitz"])) for row in replayed.rows("feedback.csv")]
 
 
 def _write(folder: RunFolder, trained: Trained, dataset: Dataset, identity: dict, device: torch.device) -> None:
@@ -72,6 +82,7 @@ def _write(folder: RunFolder, trained: Trained, dataset: Dataset, identity: dict
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "seconds": trained.seconds,
             "feedback_seconds": trained.feedback_seconds,
+            "returned_after_epoch": trained.returned_after,
             "parameters": trained.parameters,
             "machine": provenance.machine(),
             "versions": provenance.versions(),

@@ -83,6 +83,16 @@ class RunFolder:
         """The L that the trained network enforces: what the update after the last epoch set."""
         return float(self.rows("history.csv")[-1]["next_lipschitz"])
 
+    @property
+    def held_out(self) -> bool:
+        """Whether the network was never trained on the validation split; if it was, no temperature can be fitted there."""
+        return self.rows("history.csv")[-1].get("returned", "0") != "1"
+
+    def temperature(self) -> float:
+        """What logits are divided by to be calibrated: T* of calibration.json, or 1 where none could be fitted."""
+        temperature = self.json("calibration.json")["temperature"]
+        return 1.0 if temperature is None else temperature
+
     def check_data(self) -> str:
         """The checksum of the data set. Raises LipscaleError where the run was trained on other data."""
         sha256 = read_manifest(self.data)["arrays_sha256"]

@@ -83,7 +83,7 @@ def comparison_row(run: RunFolder, epsilons: Sequence[int]) -> dict:
         "seed": run.settings.seed,
         "lipschitz": run.final_lipschitz(),
         "lipschitz_certified": run.json("certificate.json")["lipschitz_certified"],
-        "last_temperature": float(run.rows("history.csv")[-1]["temperature"]),
+        "last_temperature": float(run.rows("history.csv")[-1]["temperature"] or "nan"),
         "clean_accuracy": (images["label"] == images["prediction"]).mean(),
         "ece": run.json("calibration.json")["ece"],
         **{f"certified_{epsilon}": (images["radius"] >= distance(epsilon)).mean() for epsilon in epsilons},

@@ -24,18 +24,22 @@ def join_images(folder: RunFolder) -> pd.DataFrame:
 
 
 def scores(folder: RunFolder) -> dict[str, np.ndarray]:
-    """Of each test image: confidence of the top label, NLL and Brier score, of the logits as they are and divided by T*."""
+    """Of each test image: confidence of the top label, NLL and Brier score, of the logits as they are and divided by T*.
+
+    The latter are NaN where there is no T*, as the validation split was returned to training.
+    """
     arrays, temperature = folder.logits(), folder.json("calibration.json")["temperature"]
     logits, labels = arrays["test_logits"], arrays["test_labels"]
-    plain, scaled = probabilities(logits), probabilities(logits, temperature)
-    return {
+    plain, scaled = probabilities(logits), probabilities(logits, temperature or 1.0)
+    measures = {
         "confidence": plain.max(axis=1),
         "scaled_confidence": scaled.max(axis=1),
         "nll": log_losses(logits, labels),
-        "nll_scaled": log_losses(logits, labels, temperature),
+        "nll_scaled": log_losses(logits, labels, temperature or 1.0),
         "brier": brier_scores(plain, labels),
         "brier_scaled": brier_scores(scaled, labels),
     }
+    return measures if temperature else {name: values if "scaled" not in name else np.nan for name, values in measures.items()}
 
 
 def compact(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> pd.DataFrame:
@@ -48,6 +52,8 @@ def compact(images: pd.DataFrame, epsilons: Sequence[int], run: str) -> pd.DataF
     columns = {"run": run, "image": images["index"], "right": (images["label"] == images["prediction"]).astype(int)}
     columns |= {
         name: rounded(images[name].to_numpy(), lambda values: 2 * bin_of(values) + (values > SATURATED))
+        if images[name].notna().all()
+        else np.nan
         for name in ("confidence", "scaled_confidence")
     }
     columns |= {

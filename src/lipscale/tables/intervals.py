@@ -46,7 +46,7 @@ class Sampled:
 
 
 def sample(images: pd.DataFrame, epsilons: Sequence[int]) -> dict[str, Sampled]:
-    """The measures of a run that have an interval, by their columns in runs.csv.
+    """The measures of a run that have an interval, by their columns in runs.csv; without those that rest on a T* it lacks.
 
     Args:
         images: of the run, see `lipscale.tables.images.join_images`.
@@ -55,12 +55,14 @@ def sample(images: pd.DataFrame, epsilons: Sequence[int]) -> dict[str, Sampled]:
     right = images["label"] == images["prediction"]
     certified = {epsilon: images["radius"] >= distance(epsilon) for epsilon in epsilons}
     evaluated = images[f"robust_{epsilons[0]}"].notna()
-    of_all = {"clean_accuracy": right} | {name: images[name] for name in MEANS}
+    of_all = {"clean_accuracy": right} | {name: images[name] for name in MEANS if images[name].notna().all()}
     of_all |= {f"certified_{epsilon}": mask for epsilon, mask in certified.items()}
     of_evaluated = {"evaluated_clean_accuracy": right}
     of_evaluated |= {f"evaluated_certified_{epsilon}": mask for epsilon, mask in certified.items()}
     of_evaluated |= {f"robust_{epsilon}": images[f"robust_{epsilon}"] for epsilon in epsilons}
-    eces = {name: _ece(images[column].to_numpy(), right.to_numpy()) for name, column in ECES.items()}
+    eces = {
+        name: _ece(images[column].to_numpy(), right.to_numpy()) for name, column in ECES.items() if images[column].notna().all()
+    }
     return eces | _means(pd.DataFrame(of_all)) | _means(pd.DataFrame(of_evaluated)[evaluated])
 
 
@@ -83,6 +85,8 @@ def setting_rows(runs: pd.DataFrame, sampled: Mapping[str, Mapping[str, Sampled]
         key = dict(zip(names, setting, strict=True))
         of_seeds = [sampled[run] for run in part["run"]]
         for measure in of_seeds[0]:
+            if not all(measure in one for one in of_seeds):
+                continue
             mean = mean_over_seeds([one[measure] for one in of_seeds])
             row = (measure, mean.estimate, *mean.ends, len(of_seeds), mean.images)
             yield key | dict(zip(COLUMNS, row, strict=True))

@@ -1,5 +1,6 @@
 """The row of a run in runs.csv. Each group of columns is one function; a new column goes into one of them."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,8 +109,13 @@ def calibration(results: RunResults) -> Row:
         raise LipscaleError(
             f"{path} has no {', '.join(missing)}, as an older version wrote it; delete it and rerun the workflow"
         )
-    of_split = {"temperature": found["temperature"], "clean_accuracy": results.right.mean()}
-    return of_split | {name: found[name] for name in CALIBRATION}
+    of_split = {"temperature": _number(found["temperature"]), "clean_accuracy": results.right.mean()}
+    return of_split | {name: _number(found[name]) for name in CALIBRATION}
+
+
+def _number(value: float | None) -> float:
+    """NaN where a value rests on T*, and the network was trained on the validation split."""
+    return math.nan if value is None else value
 
 
 def accuracy(results: RunResults) -> Row:

@@ -1,6 +1,7 @@
 """The batches of an epoch. Their order and augmentation depend on (seed, epoch) alone, so that no generator has to be saved."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,7 +9,15 @@ from torch.nn.functional import pad
 
 from lipscale.units import pixels
 
+if TYPE_CHECKING:
+    from lipscale.data.dataset import Dataset
+
 EVALUATION_BATCH = 1000  # images of a pass without gradients
+
+
+def split_tensors(dataset: "Dataset", split: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 images and int64 labels of a split on a device."""
+    return torch.from_numpy(dataset.images(split)).to(device), torch.from_numpy(dataset.labels(split)).to(device)
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:

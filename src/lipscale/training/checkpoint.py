@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from lipscale.errors import TORCH_SAYS
+from lipscale.training.returning import join_splits
 from lipscale.training.rows import EpochRow, Measurement
 
 if TYPE_CHECKING:
+    from lipscale.config.models import Training as TrainingSettings
     from lipscale.training.loop import Training
 
 
@@ -22,7 +24,7 @@ class UnreadableState(ValueError):
 
 
 def to_bytes(training: "Training") -> bytes:
-    """What `restore` needs to continue: network, optimiser, rows, seconds."""
+    """What `restore` needs to continue: network, optimiser, rows, seconds, when the validation split was returned."""
     buffer = io.BytesIO()
     torch.save(
         {
@@ -31,6 +33,7 @@ def to_bytes(training: "Training") -> bytes:
             "history": [asdict(row) for row in training.history],
             "measurements": [asdict(row) for row in training.measurements],
             "warmup_seconds": training.warmup_seconds,
+            "returned_after": training.returned_after,
         },
         buffer,
     )
@@ -50,7 +53,8 @@ def restore(training: "Training", content: bytes) -> None:
         history = [EpochRow(**row) for row in state["history"]]
         measurements = [Measurement(**row) for row in state["measurements"]]
         seconds = float(state["warmup_seconds"])
-        _check_epochs(history, training.run.training.epochs)
+        returned_after = state["returned_after"]
+        _check_epochs(history, returned_after, training.run.training)
         training.network.load_state_dict(state["network"])
         training.optimizer.load_state_dict(state["optimizer"])
         _check_optimizer(training.optimizer)
@@ -61,12 +65,19 @@ def restore(training: "Training", content: bytes) -> None:
             raise
         raise UnreadableState(" ".join(str(error).split()) or type(error).__name__) from None
     training.history, training.measurements, training.warmup_seconds = history, measurements, seconds
+    if returned_after is not None:
+        join_splits(training, returned_after)
 
 
-def _check_epochs(history: list[EpochRow], epochs: int) -> None:
-    numbers = [row.epoch for row in history]
+def _check_epochs(history: list[EpochRow], returned_after: int | None, settings: "TrainingSettings") -> None:
+    numbers, how = [row.epoch for row in history], settings.calibration_data
+    if returned_after is not None and (how == "none" or returned_after not in numbers):
+        raise ValueError(f"its validation split was returned after epoch {returned_after}")
+    epochs = settings.epochs + (returned_after or 0 if how == "restart" else 0)
     if numbers != list(range(1, len(numbers) + 1)) or len(numbers) > epochs:
         raise ValueError(f"it has the epochs {numbers} of {epochs}")
+    if any(row.returned != (returned_after is not None and row.epoch > returned_after) for row in history):
+        raise ValueError("its rows do not say when the validation split was returned")
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:

@@ -12,15 +12,17 @@ from torch.nn.utils import parametrize
 
 from lipscale import discovery
 from lipscale.errors import LipscaleError
-from lipscale.evaluation.metrics import accuracy, expected_calibration_error, probabilities
 from lipscale.method.feedback import LipschitzFeedback, Update
 from lipscale.method.methods import METHODS
 from lipscale.method.offset import logit_offset, offset_logits
-from lipscale.method.temperature import fit_temperature, nll
+from lipscale.method.temperature import fit_temperature
 from lipscale.networks.network import LipschitzNetwork, build_network
-from lipscale.training.batches import EVALUATION_BATCH, epoch_batches, epoch_seed
+from lipscale.training.batches import EVALUATION_BATCH, epoch_batches, epoch_seed, split_tensors
+from lipscale.training.control import Recorded, control
 from lipscale.training.precision import fast_logits
+from lipscale.training.returning import return_if_converged
 from lipscale.training.rows import EpochRow, Measurement
+from lipscale.training.validation import held_out, not_held_out
 from lipscale.units import pixels
 
 if TYPE_CHECKING:
@@ -35,81 +37,96 @@ class Training:
         run: one of `config.runs`.
         dataset: the prepared data set.
         device: holds the data, the network and the optimiser.
+        recorded: updates of the run that this one replays, see `lipscale.training.control`.
+
+    Attributes:
+        returned_after: the epoch after which the validation split was returned to training; None: it is held out.
 
     Raises:
-        LipscaleError: there is no objective of that name.
+        LipscaleError: there is no objective of that name, or nothing was recorded of a run to replay.
     """
 
-    def __init__(self, run: "Run", dataset: "Dataset", device: torch.device):
+    def __init__(self, run: "Run", dataset: "Dataset", device: torch.device, recorded: Recorded = ()):
         self.run = run
         self.device = device
+        self.control = control(run, recorded)
         self.method = METHODS[run.method]
         self.objective = discovery.load("lipscale.training.objectives", run.training.objective.name)
-        self.images, self.labels = _tensors(dataset, "train", device)
-        self.validation_images, self.validation_labels = _tensors(dataset, "validation", device)
-        torch.manual_seed(run.seed)
-        self.network: LipschitzNetwork = build_network(
-            run.network, dataset.image_shape, dataset.class_count, dataset.mean, run.initial_lipschitz
-        ).to(device)
-        self.forward = torch.compile(self.network) if run.compute.compile else self.network
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=run.training.learning_rate)
+        self.images, self.labels = split_tensors(dataset, "train", device)
+        self.validation_images, self.validation_labels = split_tensors(dataset, "validation", device)
+        self._shape = dataset.image_shape, dataset.class_count, dataset.mean
+        self.start(self.control(0.0) if self.control else run.initial_lipschitz)
         self.feedback = LipschitzFeedback(
             run.feedback.largest_step, run.feedback.lowest_lipschitz, run.feedback.highest_lipschitz
         )
         self.history: list[EpochRow] = []
         self.measurements: list[Measurement] = []
         self.warmup_seconds = 0.0
+        self.returned_after: int | None = None
+
+    def start(self, lipschitz: float) -> None:
+        """Initial weights, which depend on the seed alone, with an L; and a fresh optimiser."""
+        torch.manual_seed(self.run.seed)
+        self.network: LipschitzNetwork = build_network(self.run.network, *self._shape, lipschitz).to(self.device)
+        self.forward = torch.compile(self.network) if self.run.compute.compile else self.network
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.run.training.learning_rate)
 
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.labels) / self.run.training.batch_size)
 
+    @property
+    def completed(self) -> int:
+        """Epochs done since training started, or started again: what learning rate and order of images depend on."""
+        restarted = self.returned_after is not None and self.run.training.calibration_data == "restart"
+        return len(self.history) - (self.returned_after if restarted else 0)
+
+    @property
+    def epochs_left(self) -> int:
+        return self.run.training.epochs - self.completed
+
     def epoch(self, after_step: Callable[[], object] = lambda: None) -> EpochRow:
-        """Train for one epoch, measure T*, set the next L (with feedback only); returns the new row of the history.
+        """Train for one epoch, measure T*, set the next L; returns the new row of the history.
+
+        If L has converged, the validation split may be returned to training, see `lipscale.training.returning`. After that
+        nothing is measured, and L stays.
 
         Raises:
             LipscaleError: loss, weights or logits are no longer finite; the history has no new row.
         """
         start = time.perf_counter()
-        done, steps = len(self.history), self.steps_per_epoch
+        done, steps = self.completed, self.steps_per_epoch
         loss = self.train_steps(steps, self._update_steps(), lambda step: done + step / steps, after_step)
         exponents = tuple(self.network.budget.exponents().tolist())
-        logits, measured = self.measure(epochs=done + 1)
-        numbers, labels = logits.cpu().numpy(), self.validation_labels.cpu().numpy()
         row = EpochRow(
-            epoch=done + 1,
-            lipschitz=measured.lipschitz,
-            temperature=measured.temperature,
-            next_lipschitz=measured.next_lipschitz,
-            bounded=measured.bounded,
+            epoch=len(self.history) + 1,
             train_loss=loss,
-            validation_nll=nll(logits, self.validation_labels),
-            validation_accuracy=accuracy(numbers, labels),
-            validation_ece=expected_calibration_error(probabilities(numbers), labels),
+            returned=self.returned_after is not None,
+            **(held_out(self, done + 1) if self.returned_after is None else not_held_out(self)),
             exponents=exponents,
             seconds=time.perf_counter() - start,
         )
         self.history.append(row)
+        return_if_converged(self)
         return row
 
     def measure(self, epochs: float) -> tuple[torch.Tensor, Measurement]:
-        """Validation logits (images, classes) and their T* after so many epochs; the feedback then sets the next L.
+        """Validation logits (images, classes) and their T* after so many epochs.
+
+        The feedback then sets the next L, or without feedback the method's own schedule, if it has one.
 
         Raises:
-            LipscaleError: weights or logits are not finite. The last step can do that unseen, as its loss was computed before.
+            LipscaleError: weights or logits are not finite.
         """
         start = time.perf_counter()
-        try:
-            logits, lipschitz = self.validation_logits(), self.network.lipschitz
-        except torch.linalg.LinAlgError:
-            raise self._diverged("weights are no longer finite") from None
-        if not logits.isfinite().all():
-            raise self._diverged("validation logits are no longer finite")
+        logits, lipschitz = self.validation_logits(), self.network.lipschitz
         if self.method.feedback:
             update = self.feedback.update(lipschitz, logits, self.validation_labels)
-            self.network.lipschitz = update.next_lipschitz
         else:
-            update = Update(fit_temperature(logits, self.validation_labels), lipschitz, bounded=False)
+            following = self.control(epochs) if self.control else lipschitz
+            update = Update(fit_temperature(logits, self.validation_labels), following, bounded=False)
+        if update.next_lipschitz != lipschitz:
+            self.network.lipschitz = update.next_lipschitz
         row = Measurement(epochs, lipschitz, **asdict(update), seconds=time.perf_counter() - start)
         self.measurements.append(row)
         return logits, row
@@ -133,9 +150,12 @@ class Training:
             LipscaleError: loss, weights or logits are no longer finite.
         """
         total, seen, lipschitz = torch.zeros((), device=self.device), 0, self.network.lipschitz
+        done, steps_per_epoch, moves = self.completed, self.steps_per_epoch, self.control and self.returned_after is None
         try:
             for step, (images, labels) in enumerate(islice(self._batches(), steps)):
-                self._set_learning_rate(len(self.history) + step / self.steps_per_epoch)
+                self._set_learning_rate(done + step / steps_per_epoch)
+                if moves:
+                    self.network.lipschitz = lipschitz = self.control(done + step / steps_per_epoch)
                 loss = self._step(images, labels, lipschitz)
                 total += loss * len(labels)
                 seen += len(labels)
@@ -153,20 +173,29 @@ class Training:
 
     @torch.no_grad()
     def validation_logits(self) -> torch.Tensor:
-        """Logits of the validation split, (images, classes); each weight is orthogonalised once for the whole pass."""
+        """Logits of the validation split, (images, classes); each weight is orthogonalised once for the whole pass.
+
+        Raises:
+            LipscaleError: weights or logits are not finite. The last step can do that unseen, as its loss was computed before.
+        """
         self.network.eval()
-        with parametrize.cached():
-            parts = [self.network(pixels(part)) for part in self.validation_images.split(EVALUATION_BATCH)]
-        return torch.cat(parts)
+        try:
+            with parametrize.cached():
+                logits = torch.cat([self.network(pixels(part)) for part in self.validation_images.split(EVALUATION_BATCH)])
+        except torch.linalg.LinAlgError:
+            raise self._diverged("weights are no longer finite") from None
+        if not logits.isfinite().all():
+            raise self._diverged("validation logits are no longer finite")
+        return logits
 
     def _update_steps(self) -> set[int]:
         """The steps of an epoch after which the feedback updates L, besides the end of the epoch."""
-        number = self.run.feedback.updates_per_epoch if self.method.feedback else 1
+        number = self.run.feedback.updates_per_epoch if self.method.feedback and self.returned_after is None else 1
         return {round(self.steps_per_epoch * part / number) for part in range(1, number)} - {0, self.steps_per_epoch}
 
     def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Those of the next epoch, see `epoch_batches`."""
-        seed, done, settings = self.run.seed, len(self.history), self.run.training
+        seed, done, settings = self.run.seed, self.completed, self.run.training
         torch.manual_seed(epoch_seed(seed, done, stream=1))  # for objectives that draw random numbers
         return epoch_batches(self.images, self.labels, settings.batch_size, settings.augmentation, epoch_seed(seed, done))
 
@@ -198,8 +227,3 @@ class Training:
             f"run {self.run.run}: the {what} in epoch {len(self.history) + 1} at L = {self.network.lipschitz:g}; "
             "a smaller training.learning_rate may help"
         )
-
-
-def _tensors(dataset: "Dataset", split: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 images and int64 labels of a split on a device."""
-    return torch.from_numpy(dataset.images(split)).to(device), torch.from_numpy(dataset.labels(split)).to(device)

@@ -4,6 +4,7 @@ After each epoch the whole state is handed to the caller as bytes. A run killed 
 epoch and ends with the same numbers.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import torch
 from lipscale.networks.network import LipschitzNetwork
 from lipscale.progress import bar, describe
 from lipscale.training import checkpoint
+from lipscale.training.control import Recorded
 from lipscale.training.epochs import Training
 from lipscale.training.warmup import warm_up
 
@@ -34,6 +36,7 @@ class Trained:
         seconds: of warm-ups and training, including measurements.
         feedback_seconds: of the measurements alone.
         parameters: number of trained numbers.
+        returned_after: the epoch after which the validation split was returned to training; None: it was held out.
     """
 
     network: LipschitzNetwork
@@ -42,9 +45,17 @@ class Trained:
     seconds: float
     feedback_seconds: float
     parameters: int
+    returned_after: int | None
 
 
-def train(run: "Run", dataset: "Dataset", device: torch.device, state: bytes | None, save: Callable[[bytes], None]) -> Trained:
+def train(
+    run: "Run",
+    dataset: "Dataset",
+    device: torch.device,
+    state: bytes | None,
+    save: Callable[[bytes], None],
+    recorded: Recorded = (),
+) -> Trained:
     """Train one run to the end, or resume it.
 
     Args:
@@ -53,13 +64,14 @@ def train(run: "Run", dataset: "Dataset", device: torch.device, state: bytes | N
         device: see `lipscale.training.devices`.
         state: what `save` got last; None to start from the beginning.
         save: gets the whole state after each epoch.
+        recorded: updates of the run that this one replays, see `lipscale.training.control`.
 
     Raises:
         checkpoint.UnreadableState: a ValueError: `state` is no state of this run; nothing was trained.
         LipscaleError: loss, weights or logits are no longer finite. The state of the last good epoch was saved.
     """
     torch.set_num_threads(run.compute.threads)
-    training = Training(run, dataset, device)
+    training = Training(run, dataset, device, recorded)
     if state is not None:
         checkpoint.restore(training, state)
     if not training.history:
@@ -72,16 +84,28 @@ def train(run: "Run", dataset: "Dataset", device: torch.device, state: bytes | N
         seconds=training.warmup_seconds + sum(row.seconds for row in training.history),
         feedback_seconds=sum(row.seconds for row in training.measurements),
         parameters=sum(parameter.numel() for parameter in training.network.parameters()),
+        returned_after=training.returned_after,
     )
 
 
 def _train_epochs(training: Training, save: Callable[[bytes], None]) -> None:
-    """The epochs that are left, with a progress bar."""
-    run, steps = training.run, training.steps_per_epoch
-    total, done = run.training.epochs * steps, len(training.history) * steps
-    with bar(name=run.run, total=total, initial=done, unit="step") as progress:
-        while len(training.history) < run.training.epochs:
+    """The epochs that are left, with a progress bar; a return of the validation split changes how many steps they have."""
+    run, done = training.run, _steps_done(training)
+    left = training.epochs_left * training.steps_per_epoch
+    with bar(name=run.run, total=done + left, initial=done, unit="step") as progress:
+        while training.epochs_left:
             row = training.epoch(after_step=progress.update)
+            progress.total = progress.n + training.epochs_left * training.steps_per_epoch
             save(checkpoint.to_bytes(training))
-            values = f"loss={row.train_loss:.3f}, L={row.next_lipschitz:.3g}, T={row.temperature:.3f}"
-            describe(progress, f"epoch {row.epoch}/{run.training.epochs}, {values}")
+            values = f"loss={row.train_loss:.3f}, L={row.next_lipschitz:.3g}"
+            values += "" if row.temperature is None else f", T={row.temperature:.3f}"
+            describe(progress, f"epoch {row.epoch}/{row.epoch + training.epochs_left}, {values}")
+
+
+def _steps_done(training: Training) -> int:
+    """Training steps of the history: an epoch has more of them after the return of the validation split."""
+    images, returned = len(training.labels), sum(row.returned for row in training.history)
+    if training.returned_after is not None:
+        images -= len(training.validation_labels)
+    held_out = (len(training.history) - returned) * math.ceil(images / training.run.training.batch_size)
+    return held_out + returned * training.steps_per_epoch

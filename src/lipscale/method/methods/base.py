@@ -20,6 +20,9 @@ class Method:
             seed from the key's value; the constant is infinite where there is no constraint.
         constrained: whether the Lipschitz constant is enforced, so that certificates exist.
         feedback: whether L <- L / T* is applied during training.
+        schedule: the L of a run from its initial constant and the share of training that is done, in [0, 1]; None where L is
+            not a function of both.
+        replays: name of the method whose run of the next seed gives the L of each step; empty: none.
         start: symbol of the initial constant beside which its value is shown, such as `L_0`; empty if there is none.
         marker: of matplotlib, in Figure 3.
         slanted: whether labels in Figure 3 are italic.
@@ -36,6 +39,8 @@ class Method:
     expand: Callable[[object], Iterable[tuple[float, Mapping[str, object]]]]
     constrained: bool
     feedback: bool
+    schedule: Callable[[float, float], float] | None = None
+    replays: str = ""
     start: str = ""
     marker: str = "o"
     slanted: bool = False

@@ -29,8 +29,8 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
                 continue
             title, part = row[column]
             diagram(axes, part)
-            before, after = part.groupby("scaled")["ece"].first()
-            axes.set_title(f"{title}\nECE {before:.3f} → {after:.3f}", fontsize=7)
+            ece = " → ".join(f"{value:.3f}" for value in part.groupby("scaled")["ece"].first())  # before, and where known after
+            axes.set_title(f"{title}\nECE {ece}", fontsize=7)
             axes.tick_params(labelbottom=k + 1 == len(rows) or column >= len(rows[k + 1]))
     figure.supxlabel("confidence of the top label (test)", fontsize=8)
     figure.supylabel("accuracy (test)", fontsize=8)

@@ -19,9 +19,12 @@ class ObjectiveSettings(Settings):
 
     Attributes:
         name: that of the module.
+        TAKES_OFFSET: whether `training.offset` may be applied: `forward` then gives logits from which it is subtracted, so the
+            batch must keep its order and length.
         IN_TAG: the settings whose values the tag always has; others are in it where they differ from their default.
     """
 
+    TAKES_OFFSET: ClassVar[bool] = True
     IN_TAG: ClassVar[tuple[str, ...]] = ()
     name: str
 

@@ -5,7 +5,7 @@ predicted class stays that of x. Obadinma, Zhu and Guo, "Calibration Attacks", a
 """
 
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from lipscale.training.objectives.base import AdversarialSettings
 class Settings(AdversarialSettings):
     """CAAT."""
 
+    TAKES_OFFSET: ClassVar[bool] = False
     name: Literal["caat"] = Field(
         "caat", description="CAAT: cross-entropy of images perturbed towards too little and too much confidence, l2"
     )

@@ -5,7 +5,7 @@ through both p(x) and p(x'), and x' starts beside x, since the divergence has no
 """
 
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ START = 0.001  # standard deviation of the noise that x' starts with, pixels
 class Settings(AdversarialSettings):
     """TRADES."""
 
+    TAKES_OFFSET: ClassVar[bool] = False
     name: Literal["trades"] = Field("trades", description="TRADES: cross-entropy plus a divergence of perturbed images, l2")
     relative_step: Positive = Field(2, description="length of a gradient step, in units of epsilon / steps")
     beta: NonNegativeNumber = Field(6, description="weight of the divergence; 0: cross-entropy")
