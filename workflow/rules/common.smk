@@ -137,3 +137,14 @@ def asked_for(wildcards):
     compute = {"device", "threads", "precision", "compile"}
     sections = CONFIG.model_dump(mode="json", exclude={"compute"})
     return json.dumps({**sections, "compute": CONFIG.compute.model_dump(mode="json", include=compute)})
+
+
+def table_file(name):
+    """The file of a table that a figure declares."""
+    return f"{RESULTS}/tables/{name}.csv" + (".gz" if name == "images" else "")
+
+
+def replayed(wildcards):
+    """The updates of L, and the settings, of the runs whose L the runs of a job replay."""
+    runs = [settings.replays for settings in runs_in(wildcards) if settings.replays]
+    return [f"{RESULTS}/runs/{run}/{name}" for run in runs for name in ("feedback.csv", "provenance.json")]

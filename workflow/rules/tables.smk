@@ -8,11 +8,6 @@ OF_RUN = (
 )  # fmt: skip
 
 
-def table_file(name):
-    """The file of a table that a figure declares."""
-    return f"{RESULTS}/tables/{name}.csv" + (".gz" if name == "images" else "")
-
-
 rule tabulate:
     input:
         manifest=rules.prepare_data.output.manifest,

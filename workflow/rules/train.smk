@@ -1,9 +1,3 @@
-def replayed(wildcards):
-    """The updates of L, and the settings, of the runs whose L the runs of a job replay."""
-    runs = [settings.replays for settings in runs_in(wildcards) if settings.replays]
-    return [f"{RESULTS}/runs/{run}/{name}" for run in runs for name in ("feedback.csv", "provenance.json")]
-
-
 rule train:
     input:
         arrays=rules.prepare_data.output.arrays,
