@@ -391,16 +391,18 @@ def test_sizes_fill_what_is_not_given(size):
 def test_runs(tiny):
     tiny["runs"] = {
         "seeds": [3, 0], "list_initial_lipschitz": [0.01, 1e5], "fixed_lipschitz": [12], "unconstrained_learning_rate": 0.5,
+        "replay_initial_lipschitz": [0.01], "ramp_lipschitz": [7],
     }  # fmt: skip
     experiment = configs.check(tiny)
     runs = configs.runs(experiment)
     assert [run.run for run in runs] == [
         "list-0.01-seed3", "list-0.01-seed0", "list-100000-seed3", "list-100000-seed0", "fixed-12-seed3", "fixed-12-seed0",
-        "unconstrained-seed3", "unconstrained-seed0",
+        "unconstrained-seed3", "unconstrained-seed0", "replay-0.01-seed3", "replay-0.01-seed0", "ramp-7-seed3", "ramp-7-seed0",
     ]  # fmt: skip
-    assert [run.initial_lipschitz for run in runs[::2]] == [0.01, 1e5, 12, math.inf]
-    assert [run.training.learning_rate for run in runs[::2]] == [0.02, 0.02, 0.02, 0.5]
-    assert {run.method for run in runs} == set(METHODS) - {"replay", "ramp"}
+    assert [run.initial_lipschitz for run in runs[::2]] == [0.01, 1e5, 12, math.inf, 0.01, 7]
+    assert [run.training.learning_rate for run in runs[::2]] == [0.02, 0.02, 0.02, 0.5, 0.02, 0.02]
+    assert [run.replays for run in runs] == [None] * 8 + ["list-0.01-seed0", "list-0.01-seed3", None, None]
+    assert {run.method for run in runs} == set(METHODS)
     for run in runs:
         for text in (yaml.safe_dump(run.model_dump(mode="json")), json.dumps(run.model_dump(mode="json") | infinity(run))):
             assert configs.check_run(yaml.safe_load(text)) == run
@@ -409,6 +411,36 @@ def test_runs(tiny):
 def infinity(run: configs.Run) -> dict:
     """JSON has no infinity; the text stands for it."""
     return {"initial_lipschitz": "inf"} if math.isinf(run.initial_lipschitz) else {}
+
+
+def test_replays_take_the_next_seed_of_the_same_setting(tiny):
+    variant = {"offsets": [36], "list_initial_lipschitz": [1], "replay_initial_lipschitz": [1], "calibration_data": "continue"}
+    tiny["runs"] |= {"seeds": [5, 2, 9], "variants": [variant]}
+    runs = {run.run: run for run in configs.runs(configs.check(tiny))}
+    replayed = {run.seed: run.replays for run in runs.values() if run.method == "replay"}
+    assert replayed == {5: "list-1-xi36-continue-seed2", 2: "list-1-xi36-continue-seed9", 9: "list-1-xi36-continue-seed5"}
+    for run in runs.values():  # what a replay depends on: its own settings, and the name of what it replays
+        assert run.identity().get("replays") == run.replays
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"seeds": [4], "replay_initial_lipschitz": [0.1]},
+            r"replay-0\.1 replays the L of another seed .* runs\.seeds is \[4\]",
+        ),
+        ({"replay_initial_lipschitz": [7]}, "replay-7 replays the L of list-7, which the config does not train; add it"),
+        (
+            {"variants": [{"offsets": [36], "replay_initial_lipschitz": [0.1]}]},
+            r"the L of list-0\.1-xi36, which the config does",
+        ),
+    ],
+)
+def test_replays_need_what_they_replay(tiny, changes, sentence):
+    tiny["runs"] |= changes
+    with pytest.raises(LipscaleError, match=sentence):
+        configs.check(tiny)
 
 
 def test_identity_is_what_weights_depend_on(tiny):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,22 +29,14 @@ from lipscale.config.models import (
     Training,
     Variant,
 )
+from lipscale.config.names import run_name, setting_name, variant_name
 from lipscale.config.networks import NetworkSettings
 from lipscale.errors import LipscaleError
 from lipscale.method.methods import METHODS, Method
 from lipscale.settings import Seed, Settings, number, read_number
 
 DATASET_NOT_IN_IDENTITY = {"path", "largest_unpacked_gib"}  # where images are, and a limit: the images are the same
-STANDARD = "standard"  # the name of the variant with cross-entropy, and the validation split for T* alone
 COMPUTE_IN_IDENTITY = {"device", "threads", "precision", "compile"}  # the rest says how jobs are scheduled
-
-
-def _run_name(text: str) -> str:
-    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9.+_-]*", text) or len(text) > 100:
-        raise ValueError(
-            "allowed: up to 100 letters, digits, dots, plus signs, dashes and underscores, a letter or digit first"
-        )
-    return text
 
 
 def _number_or_infinity(value: object) -> object:
@@ -66,11 +57,11 @@ class Run(Settings):
     """
 
     experiment: ExperimentName
-    run: Annotated[str, AfterValidator(_run_name)]
+    run: Annotated[str, AfterValidator(run_name)]
     method: Literal[tuple(METHODS)]
     initial_lipschitz: Annotated[float, Field(gt=0), BeforeValidator(_number_or_infinity)]
     seed: Seed
-    replays: Annotated[str, AfterValidator(_run_name)] | None
+    replays: Annotated[str, AfterValidator(run_name)] | None
     dataset: DatasetSettings
     network: NetworkSettings
     training: Training
@@ -201,26 +192,6 @@ def check_run(config: object) -> Run:
     if METHODS[run.method].feedback:
         check_start("initial_lipschitz", run.initial_lipschitz, run.feedback)
     return run
-
-
-def setting_name(method: str, initial_lipschitz: float, training: Training) -> str:
-    """Short name of a setting, shared by its seeds: `list-0.01`, `fixed-12-xi36`, `unconstrained-label_smoothing`."""
-    parts = [method, *_variant_parts(training)]
-    if training.offset:
-        parts.insert(1, f"xi{training.offset:g}{'logit' if training.offset_unit == 'logit' else ''}")
-    if math.isfinite(initial_lipschitz):
-        parts.insert(1, f"{initial_lipschitz:g}")
-    return "-".join(parts)
-
-
-def variant_name(training: Training) -> str:
-    """The objective and the use of the validation split, such as `focal` or `continue`; `standard` for the usual ones."""
-    return "-".join(_variant_parts(training)) or STANDARD
-
-
-def _variant_parts(training: Training) -> list[str]:
-    usual = {"cross_entropy", "none"}
-    return [part for part in (training.objective.tag, training.calibration_data) if part not in usual]
 
 
 def digest(value: object) -> str:

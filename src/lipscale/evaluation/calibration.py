@@ -118,14 +118,13 @@ def calibrate(
     measured = fit_temperature(torch.from_numpy(validation_logits), torch.from_numpy(validation_labels)) if held_out else 1.0
     temperature = finite_temperature(measured)
     bounded = temperature != measured
+    confirm = held_out and not bounded
     plain, scaled = (measures(test_logits, test_labels, divisor) for divisor in (1.0, temperature))
     temperatures = (lipschitz if np.isfinite(lipschitz) else 1.0) / SWEEP
     return Calibration(
         temperature,
         bounded,
-        netcal_temperature=_confirmed(validation_logits, validation_labels, measured, name)
-        if held_out and not bounded
-        else None,
+        netcal_temperature=_confirmed(validation_logits, validation_labels, measured, name) if confirm else None,
         **plain,
         **{f"{name}_scaled": value for name, value in scaled.items()},
         validation_accuracy=accuracy(validation_logits, validation_labels),

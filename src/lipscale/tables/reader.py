@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lipscale.config.runs import STANDARD
+from lipscale.config.names import STANDARD
 from lipscale.errors import LipscaleError
 from lipscale.method.methods import METHODS, Method
 from lipscale.store import files

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from lipscale.config.runs import STANDARD
+from lipscale.config.names import STANDARD
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.metrics import BINS
 from lipscale.tables.claims.quantities import Sampled, Undecided

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from lipscale.config.runs import STANDARD
+from lipscale.config.names import STANDARD
 from lipscale.method.methods import METHODS
 from lipscale.tables.claims.evidence import Evidence, NoRuns, Setting
 from lipscale.tables.claims.quantities import Sampled, Smallest, Undecided
