@@ -218,6 +218,18 @@ def test_measuring_list_runs_leaves_out_attacks_and_other_runs(tmp_path, tiny):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("pack", "jobs"), [(False, ["list-0.1-seed1", "replay-0.1-seed0"]), (True, ["list-0.1", "replay-0.1"])]
+)
+def test_a_replay_is_trained_after_what_it_replays(tmp_path, tiny, pack, jobs):
+    tiny["compute"]["pack"] = pack
+    tiny["runs"]["replay_initial_lipschitz"] = [0.1]
+    target = "results/tiny/runs/replay-0.1-seed0/model.safetensors"
+    said = snakemake(tmp_path, tiny, "--dry-run", "--", target).stdout
+    assert sorted(re.findall(r"log: .*/logs/train/(.*)\.txt", said)) == jobs
+    assert re.search(r"input: .*/runs/list-0\.1-seed1/feedback\.csv", said)
+
+
 def test_jobs_share_a_gpu(tmp_path, tiny):
     tiny["compute"] |= {"device": "cuda", "jobs_per_gpu": 3}
     said = snakemake(tmp_path, tiny, "--dry-run").stdout
