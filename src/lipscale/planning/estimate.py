@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lipscale.settings import SourceSettings
 
 TRIAL = (
-    'snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" "runs={seeds: [0]}" '
+    'snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" "runs={seeds: [0], variants: []}" '
     '"evaluation={attack_images: 32}"'
 )
 
