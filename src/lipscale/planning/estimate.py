@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lipscale.settings import SourceSettings
 
 TRIAL = (
-    'snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" "runs={seeds: [0], variants: []}" '
-    '"evaluation={attack_images: 32}"'
+    'snakemake --cores all --configfile FILE --config experiment=trial "training={epochs: 1}" '
+    '"runs={seeds: [0], variants: []}" "evaluation={attack_images: 32}"'
 )
 
 

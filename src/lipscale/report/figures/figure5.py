@@ -72,8 +72,9 @@ def _calibration(axes: Axes, numbers: pd.DataFrame) -> None:
         at = places + shift
         axes.hlines(at, numbers[f"{measure}_low"], numbers[f"{measure}_high"], color=colour, lw=1.2, alpha=0.5, zorder=2)
         axes.plot(numbers[measure], at, ls="", marker="o", ms=MARKER, mfc=face, mec=colour, mew=0.8, zorder=3)
-    if (numbers[["ece", "ece_scaled"]] > 0).all(axis=None):
-        least = numbers[["ece", "ece_scaled"]].min(axis=None)
+    measured = numbers[["ece", "ece_scaled"]].stack().dropna()  # without those that no temperature was fitted for
+    if (measured > 0).all():
+        least = measured.min()
         axes.set(xscale="log", xlim=(0.5 * least, None))  # an interval may reach down to 0
         style.label_logarithmic(axes.xaxis)
     axes.set_xlabel("ECE (15 bins, test)")
