@@ -119,9 +119,10 @@ def snakemake(
 
 
 def one_seed_of_the_digits() -> dict:
-    """The embedded experiment, config/config.yaml, at its first seed: the 13 settings of the poster's figures."""
+    """The embedded experiment, config/config.yaml, at its first seed, with a few of its settings."""
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    config["runs"] = {key: config["runs"][key] for key in ("list_initial_lipschitz", "fixed_lipschitz")} | {"seeds": [0]}
+    offset = {"offsets": [36], "list_initial_lipschitz": [1]}
+    config["runs"] = {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [3, 12, 50], "variants": [offset]}
     return config
 
 
