@@ -24,7 +24,7 @@ STEPS = {  # that the workflow calls
     "attack": "AutoAttack on a sample of the test images of trained runs",
     "tabulate": "join the files of all runs into tables",
     "tabulate-falsifications": "join the falsifications of all runs into a table",
-    "claims": "give a verdict on each claim, from the tables",
+    "claims": "give a verdict on each claim, from the tables or from published ones",
     "draw": "draw figures from the tables",
     "summarise": "draw a summary of each run",
     "page": "write a page of the report",

@@ -1,8 +1,9 @@
-"""Parts that are found by their file: data sets, objectives, methods, layer families and figures.
+"""Parts that are found by their file: data sets, objectives, methods, layer families, figures and claims.
 
 A package of such parts has one module for each. Modules of your own can live outside the package: every folder in the
 environment variable LIPSCALE_EXTENSIONS (separated by colons) may hold subfolders named as the last part of the package,
-`sources`, `objectives`, `methods`, `families` or `figures`, whose modules are imported as if they were in the package.
+`sources`, `objectives`, `methods`, `families`, `figures` or `measures`, whose modules are imported as if they were in the
+package.
 """
 
 import ast

@@ -213,7 +213,8 @@ def test_claims_and_provenance_are_there(page, results):
     page.category("Tables")
     page.show(0)
     page.frame()
-    assert page.column("claim") == ["1a", "1b", "2", "3", "4", "5", "6a", "6b", "7"]
+    claims = pd.read_csv(results / "tables" / "claims.csv", dtype={"claim": str})
+    assert page.column("claim") == claims["claim"].tolist()
     page.shot("claims")
     page.browser.switch_to.default_content()
     page.category("Provenance")

@@ -21,7 +21,10 @@ SHIPPED = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "config")
 CONFIG = TINY | {"evaluation": {"epsilons": [72], "attack_images": 60, "spot_check_images": 10, "attack_batch_size": 60}}
 CONVNET = CONFIG | {"network": {"architecture": "convnet", "channels": [4], "depth": 1, "patch": 1, "widths": [8]}}
 WHOLE = configs.check(CONVNET).model_dump(mode="json")  # every key, defaults too
-VALID = [*SHIPPED, CONFIG, CONVNET, WHOLE]
+OBJECTIVES = [
+    CONFIG | {"training": TINY["training"] | {"objective": value}} for value in ("caat", {"name": "trades", "beta": 1})
+]
+VALID = [*SHIPPED, CONFIG, CONVNET, WHOLE, *OBJECTIVES]
 RUNS = [run for config in VALID for run in configs.runs(configs.check(config))[::7]]
 RUN_FILES = [run.model_dump(mode="json") for run in RUNS]
 DATASETS = [config["dataset"] for config in VALID]

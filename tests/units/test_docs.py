@@ -15,6 +15,8 @@ import pytest
 
 import lipscale
 from lipscale import cli
+from lipscale.tables.claims import all_claims
+from lipscale.tables.claims.measures.rivals import FAMILIES
 from lipscale.text import short
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,3 +206,13 @@ def test_columns_of_published_tables_are_documented():
         columns = {re.sub(r"_\d+$", "_EPS", name) for name in next(csv.reader(file))}
     missing = {name for name in columns if f"`{name}`" not in text}
     assert missing <= {"audited_EPS"}  # what versions before the first release called spot_checked_EPS
+
+
+def test_all_claims_are_in_the_documentation():
+    """Of claim 11, the first rival; all rivals are named."""
+    text = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    for claim in all_claims():
+        row = f"| {claim.number} | {claim.statement} | {claim.measure} | {claim.threshold} |"
+        assert row in text or re.match("11[b-z]", claim.number), row
+    for letter, name in zip("abcdefgh", FAMILIES.values(), strict=True):
+        assert f"{letter} {name}" in " ".join(text.split())

@@ -15,8 +15,8 @@ from lipscale.store import checksums, files
 from lipscale.tables import comparison, falsifications, intervals, join, origin
 from lipscale.tables.curves import certified_curve
 from lipscale.tables.images import certified, check_order, join_images, rounded
+from lipscale.tables.key import KEY, SETTING
 from lipscale.tables.reader import Tables, by_setting, plain_title, settings_of, standard, where
-from lipscale.tables.runs import KEY, SETTING
 from made_experiment import COMMIT, EPSILONS, RUNS, make, runs, settings
 
 INTERVALS = [

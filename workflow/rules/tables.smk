@@ -64,8 +64,8 @@ rule tabulate_falsifications:
 
 rule claims:
     input:
-        [f"{RESULTS}/tables/{name}" for name in ("runs.csv", "history.csv", "sweep.csv", "config.yaml")],
-        [str(path) for path in sorted((CODE / "tables").glob("claim*.py"))],
+        [f"{RESULTS}/tables/{name}" for name in ("runs.csv", "history.csv", "sweep.csv", "images.csv.gz", "config.yaml")],
+        [str(path) for path in sorted((CODE / "tables" / "claims").rglob("*.py"))],
     output:
         table=f"{RESULTS}/tables/claims.csv",
         page=f"{RESULTS}/tables/claims.md",
@@ -79,7 +79,7 @@ rule claims:
         "../../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=more_memory(1000),
+        mem_mb=more_memory(2000),
         runtime=more_time(10),
     params:
         experiment=results_folder,

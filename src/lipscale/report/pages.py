@@ -81,10 +81,10 @@ def _runs(tables: Tables) -> dict:
 
 def _claims(tables: Tables) -> dict:
     return {
-        "title": "Claims of the poster",
-        "text": "Each claim has a measure and a threshold, both fixed in the code; mean, smallest and largest value are over "
-        "runs or seeds. A claim holds if all values meet the threshold. It does not hold if, from some starting point, no seed "
-        "meets it. Click a column header to sort.",
+        "title": "Claims",
+        "text": "Each claim has a measure and a threshold, both fixed in the code. The estimate is a mean over seeds; low and "
+        "high are its 90 % interval over seeds and test images. A claim holds if the whole interval is on its side of the "
+        "threshold, and does not hold if the whole interval is on the other side. Click a column header to sort.",
         "tables": [Table("Verdicts", tables["claims"])],
     }
 

@@ -15,12 +15,14 @@ from lipscale.store.checksums import checked
 from lipscale.tables.reader import Tables, plain_title, settings_of, where
 from lipscale.text import markdown_table, short
 
-TABLES = ("runs.csv", "intervals.csv", "images.csv.gz", "claims.csv", "claims.md")
+TABLES = (  # verdicts, and what they follow from
+    "runs.csv", "intervals.csv", "images.csv.gz", "history.csv", "sweep.csv", "config.yaml", "claims.csv", "claims.md",
+)  # fmt: skip
 FALSIFICATION = "falsification.csv"
 
 
 def publish(results: Path, folder: Path, command: str, models: Sequence[str] = ()) -> None:
-    """Copy figures, TABLES and, where it was made, falsification.csv of an experiment; write the other files.
+    """Copy figures, verdicts with their tables and, where it was made, falsification.csv; write the other files.
 
     record.json says what the experiment cost, for `plan`.
 

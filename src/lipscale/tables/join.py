@@ -26,8 +26,9 @@ from lipscale.store.run_folder import ExperimentFolder
 from lipscale.tables.curves import certified_curve
 from lipscale.tables.images import SOURCES, check_order, compact, join_images
 from lipscale.tables.intervals import setting_rows
+from lipscale.tables.key import KEY, SETTING
 from lipscale.tables.origin import check_origin
-from lipscale.tables.runs import KEY, SETTING, RunResults, robustness_rows, run_row
+from lipscale.tables.runs import RunResults, robustness_rows, run_row
 
 PARTS = ("history", "feedback", "sweep", "reliability")  # tables that are the runs' files of that name, joined
 NAMES = ("runs", "robustness", *PARTS, "certified")  # of the tables whose rows begin with KEY

@@ -11,7 +11,7 @@ from lipscale.errors import LipscaleError
 from lipscale.method.methods import METHODS, Method
 from lipscale.store import files
 from lipscale.store.checksums import checked
-from lipscale.tables.runs import KEY
+from lipscale.tables.key import KEY
 
 LIST, FIXED = "list", "fixed"  # the methods that the poster's claims compare
 TEXT = {
@@ -25,14 +25,16 @@ class Tables:
     Args:
         folder: results/<experiment>/tables.
         only: names that may be read, such as those that a figure declares; None: all.
+        check: compare checksums; published tables have none.
 
     Raises (all readers):
         LipscaleError: a table is missing, altered or not among `only`.
     """
 
-    def __init__(self, folder: str | Path, only: Iterable[str] | None = None):
+    def __init__(self, folder: str | Path, only: Iterable[str] | None = None, check: bool = True):
         self.folder = Path(folder)
         self._only = None if only is None else set(only)
+        self._path = checked if check else _existing
         self._read: dict[str, pd.DataFrame] = {}
         self._config: Mapping | None = None
 
@@ -51,7 +53,7 @@ class Tables:
         return self._read[name]
 
     def _table(self, file: str) -> pd.DataFrame:
-        return pd.read_csv(checked(self.folder / file), dtype=TEXT)
+        return pd.read_csv(self._path(self.folder / file), dtype=TEXT)
 
     def _images(self) -> pd.DataFrame:
         images, runs = self._table("images.csv.gz"), self._table("runs.csv")
@@ -70,7 +72,7 @@ class Tables:
     def config(self) -> Mapping:
         """The settings of the experiment, from config.yaml."""
         if self._config is None:
-            self._config = files.read_yaml(checked(self.folder / "config.yaml"))
+            self._config = files.read_yaml(self._path(self.folder / "config.yaml"))
         return self._config
 
     @property
@@ -87,6 +89,12 @@ class Tables:
 def epsilons_of(columns: Iterable[str]) -> list[int]:
     """The budgets of the attacks in 1/255, from the names robust_EPS among columns of runs.csv."""
     return [int(found[1]) for name in columns if (found := re.fullmatch(r"robust_(\d+)", name))]
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise LipscaleError(f"{path} is missing; allowed: results that were published with all their tables")
+    return path
 
 
 def method(name: str) -> Method:

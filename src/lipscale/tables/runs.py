@@ -15,8 +15,6 @@ from lipscale.tables.intervals import Sampled
 from lipscale.units import distance
 
 Row = dict[str, object]
-KEY = ("run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed")
-SETTING = tuple(name for name in KEY if name not in ("run", "seed"))
 PER_EPSILON = (  # also columns NAME_EPS of runs.csv
     "certified",
     "pair_certified",
