@@ -3,6 +3,7 @@
     python benchmarks/training_step.py --config config/cifar10-cpu.yaml
 
 All four have the layers that the config describes and are trained on random images with its objective and the same optimiser.
+The unconstrained network has lipscale's MaxMin and convolutions too; the other two have the activations of their libraries.
 Rounds are interleaved, the order within a round is random, and the fastest round of each counts, as others may use the machine.
 deel-torchlip is in the extra `examples`: `pip install -e .[examples]`. Without it that variant is left out.
 """
