@@ -44,6 +44,8 @@ def setting(method: str, variant: str = "standard", start: float = np.inf, offse
         ("flsd53", "FLSD-53"),
         ("pgd36", "PGD-AT (36)"),
         ("trades128", "TRADES (128)"),
+        ("pgd36_steps20_relative_step1p5", "PGD-AT (36, steps 20, relative step 1.5)"),
+        ("label_smoothing_alpha0p1", "label smoothing (alpha 0.1)"),
         ("my_loss2", "my loss2"),
     ],
 )

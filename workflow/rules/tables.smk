@@ -64,7 +64,7 @@ rule tabulate_falsifications:
 
 rule claims:
     input:
-        [f"{RESULTS}/tables/{name}" for name in ("runs.csv", "history.csv", "sweep.csv", "config.yaml")],
+        [f"{RESULTS}/tables/{name}" for name in ("runs.csv", "history.csv", "sweep.csv", "images.csv.gz", "config.yaml")],
         [str(path) for path in sorted((CODE / "tables" / "claims").rglob("*.py"))],
     output:
         table=f"{RESULTS}/tables/claims.csv",

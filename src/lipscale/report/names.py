@@ -4,7 +4,7 @@ import re
 
 from lipscale.text import short
 
-OBJECTIVES = {  # the letters of an objective's tag -> its name; a number after them is shown in brackets
+OBJECTIVES = {  # the letters of an objective's tag -> its name; numbers after them are shown in brackets
     "label_smoothing": "label smoothing",
     "focal": "focal",
     "flsd": "FLSD-53",
@@ -13,19 +13,24 @@ OBJECTIVES = {  # the letters of an objective's tag -> its name; a number after 
     "trades": "TRADES",
     "caat": "CAAT",
 }
+NUMBER = "m?[0-9]+(?:p[0-9]+)?(?:em?[0-9]+)?"  # in a tag: p is the point, m a minus
 CALIBRATION_DATA = {"continue": "+ calibration data", "restart": "+ calibration data (restart)"}
 STANDARD = "standard"  # the variant with cross-entropy that does not return calibration data
 
 
 def objective_title(tag: str) -> str:
-    """Name of an objective, from its tag: `pgd36` is PGD-AT (36), `focal2p5` is focal (2.5)."""
-    if tag in OBJECTIVES:
-        return OBJECTIVES[tag]
-    name, value = re.fullmatch(r"(.*?)([0-9]+(?:p[0-9]+)?)?", tag).groups()
-    title = OBJECTIVES.get(name)
-    if title is None or value is None:
-        return tag.replace("_", " ")
-    return title if title.endswith(value) else f"{title} ({value.replace('p', '.')})"
+    """Name of an objective, from its tag: `pgd36_steps20` is PGD-AT (36, steps 20), `focal2p5` is focal (2.5)."""
+    for name, title in OBJECTIVES.items():
+        if match := re.fullmatch(rf"{name}({NUMBER})?((?:_[a-z_]+{NUMBER})*)", tag):
+            values = [_number(match[1])] if match[1] and not title.endswith(match[1]) else []
+            others = re.findall(rf"_([a-z_]+?)({NUMBER})", match[2])
+            values += [f"{key.replace('_', ' ')} {_number(value)}" for key, value in others]
+            return f"{title} ({', '.join(values)})" if values else title
+    return tag.replace("_", " ")
+
+
+def _number(text: str) -> str:
+    return text.replace("p", ".").replace("m", "-")
 
 
 def variant_parts(variant: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from lipscale.method.methods import METHODS
 from lipscale.report import series, style
 from lipscale.tables.curves import spread
-from lipscale.tables.reader import Tables, of, standard, where
+from lipscale.tables.reader import FIXED, Tables, of, standard, where
 from lipscale.text import short
 from lipscale.units import distance
 
@@ -18,18 +18,19 @@ LEAST = 0.005  # where all curves are below this, the axis ends
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each method that certifies, those without feedback first and in grey behind the others; then LiST's front."""
+    """A panel for each method that certifies, fixed L first and again in grey behind the others; then LiST's front."""
     numbers = series.in_order(over_seeds(tables["certified"]), tables["certified"])
     usual, front = standard(numbers), series.front(numbers)
-    methods = sorted((METHODS[name] for name in METHODS if name in set(usual["method"])), key=lambda method: method.feedback)
-    grey = [method for method in methods if not method.feedback]
-    panels = [(method.label, f"${method.start}$", of(usual, method.name), method.feedback) for method in methods]
+    methods = [METHODS[name] for name in METHODS if name in set(usual["method"])]
+    methods.sort(key=lambda method: method.name != FIXED)
+    grey = [method for method in methods if method.name == FIXED]
+    panels = [(method.label, f"${method.start}$", of(usual, method.name), method.name != FIXED) for method in methods]
     if front["offset"].nunique() > 1:
         panels.append((r"LiST with offset $\xi$", rf"$\xi$ ({series.unit(front)})", front, True))
 
     figure, grid = _grid(len(panels))
-    for axes, (title, legend, table, ours) in zip(grid, panels, strict=True):
-        behind = grey if ours else []
+    for axes, (title, legend, table, compared) in zip(grid, panels, strict=True):
+        behind = grey if compared else []
         for reference in behind:
             for _, line in of(usual, reference.name).groupby("initial_lipschitz"):
                 axes.plot(line["radius"], 100 * line["mean"], color="0.75", lw=0.7)

@@ -21,7 +21,7 @@ MOST_ROWS = 3  # of panels: more epsilons, the largest ones, are left out
 MOST_NAMED = 5  # of the networks that are left out, in the title of a panel
 ROOM, LEAST_SPAN = 0.5, 0.04  # see `shown`
 MARKER, SMALL = 5.0, 3.0  # sizes of markers, in points
-MARKERS = {"fixed_offset": "^", "other": "P"}
+MARKERS = {"fixed_offset": "X", "other": "P"}
 PANELS = {"certified": "clean_accuracy", "robust": "evaluated_clean_accuracy"}  # clean accuracy over the same images
 YLABELS = {"certified": "certified accuracy (%)", "robust": "AutoAttack accuracy (%)"}
 
@@ -185,8 +185,11 @@ def _handles(numbers: pd.DataFrame) -> Iterable[Line2D]:
     if "free" in present:
         row = next(present["free"].itertuples())
         yield Line2D([], [], marker=_marker(row), ls="", label="no constraint: no certified accuracy", **look)
-    if "other" in present:
+    others = present.get("other", numbers[:0])["method"].unique()
+    if {LIST, FIXED} & set(others):
         yield Line2D([], [], marker=MARKERS["other"], ls="", label="other networks with constraint", **look)
+    for name in sorted(set(others) - {LIST, FIXED}):
+        yield Line2D([], [], marker=method(name).marker, ls="", label=method(name).label, **look)
     if numbers["offset"].max() == 0 and "free" not in present and "other" not in present:
         yield Line2D([], [], ls="", label="no runs with an offset, no rivals in this config")
 

@@ -69,12 +69,12 @@ def _calibration(axes: Axes, numbers: pd.DataFrame) -> None:
     ends = numbers[["ece", "ece_scaled"]].to_numpy().T
     axes.plot(ends, [places - SHIFT, places + SHIFT], color="0.6", lw=0.6, zorder=1.5)
     for measure, shift, face in (("ece", -SHIFT, "white"), ("ece_scaled", SHIFT, colour)):
-        bars = series.reach(numbers, measure)
         at = places + shift
-        axes.errorbar(numbers[measure], at, xerr=bars, fmt="none", ecolor=colour, elinewidth=1.2, alpha=0.5, zorder=2)
+        axes.hlines(at, numbers[f"{measure}_low"], numbers[f"{measure}_high"], color=colour, lw=1.2, alpha=0.5, zorder=2)
         axes.plot(numbers[measure], at, ls="", marker="o", ms=MARKER, mfc=face, mec=colour, mew=0.8, zorder=3)
     if (numbers[["ece", "ece_scaled"]] > 0).all(axis=None):
-        axes.set_xscale("log")
+        least = numbers[["ece", "ece_scaled"]].min(axis=None)
+        axes.set(xscale="log", xlim=(0.5 * least, None))  # an interval may reach down to 0
         style.label_logarithmic(axes.xaxis)
     axes.set_xlabel("ECE (15 bins, test)")
     look = {"marker": "o", "ls": "", "color": colour, "ms": MARKER}
@@ -93,9 +93,9 @@ def _accuracies(axes: Axes, numbers: pd.DataFrame, epsilons: list[int]) -> None:
         colour = style.COLOURS[COLOURS[index % len(COLOURS)]]
         at = places + lane * (index - (len(epsilons) - 1) / 2)
         robust, certified = 100 * numbers[f"robust_{epsilon}"], 100 * numbers[f"certified_{epsilon}"]
-        bars = 100 * series.reach(numbers, f"robust_{epsilon}")
+        low, high = (100 * numbers[f"robust_{epsilon}_{end}"] for end in ("low", "high"))
         axes.hlines(at, certified, robust, color=colour, lw=0.5, zorder=1.5)
-        axes.errorbar(robust, at, xerr=bars, fmt="none", ecolor=colour, elinewidth=1.2, alpha=0.5, zorder=2)
+        axes.hlines(at, low, high, color=colour, lw=1.2, alpha=0.5, zorder=2)
         axes.plot(robust, at, ls="", marker="o", ms=MARKER, color=colour, zorder=3)
         axes.plot(certified, at, ls="", marker="|", ms=MARKER + 1, mew=1.2, color=colour, alpha=0.55, zorder=3)
         handles.append(Line2D([], [], ls="", marker="o", ms=MARKER, color=colour, label=rf"$\epsilon$ = {epsilon}/255"))

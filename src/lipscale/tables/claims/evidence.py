@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from lipscale.config.runs import STANDARD
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.metrics import BINS
 from lipscale.tables.claims.quantities import Sampled, Undecided
@@ -14,7 +15,6 @@ from lipscale.tables.reader import Tables
 from lipscale.units import distance
 
 REPLICATES = 1000
-STANDARD = "standard"
 
 
 class NoRuns(Exception):
@@ -76,11 +76,16 @@ class Evidence:
 
         Raises NoRuns where there is none.
         """
-        found = [setting for setting in self.settings if setting.method == method and setting.variant == STANDARD]
+        usual = self.settings[0].variant  # standard settings come first in every table
+        found = [setting for setting in self.settings if setting.method == method and setting.variant == usual]
         found = [setting for setting in found if offset is None or setting.offset == offset]
         if not found:
             raise NoRuns
         return sorted(found, key=lambda setting: (setting.offset, setting.initial_lipschitz))
+
+    def standard(self, method: str) -> list[Setting]:
+        """Those with the usual offset too: what the section `runs` of the config lists directly."""
+        return self.of(method, self.settings[0].offset)
 
     def measure(self, setting: Setting, name: str) -> Sampled:
         """`clean_accuracy`, `certified_EPS`, `ece`, `ece_scaled` over all test images; `robust_EPS` and, with `evaluated_`

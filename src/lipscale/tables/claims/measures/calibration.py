@@ -20,7 +20,7 @@ def excess_over_scaled(evidence: Evidence) -> tuple[Largest, str]:
 
 
 def _excess_over(evidence: Evidence, name: str) -> tuple[Largest, str]:
-    settings, rivals = evidence.of(LIST, offset=0), evidence.of(FIXED, offset=0)
+    settings, rivals = evidence.standard(LIST), evidence.standard(FIXED)
     rival = lowest(rivals, f"validation_{name}")
     ece = evidence.measure(rival, name)
     return Largest([evidence.measure(setting, "ece") - ece for setting in settings]), f"rival: {rival.name}"

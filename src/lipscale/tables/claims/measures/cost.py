@@ -31,11 +31,11 @@ def _cost(evidence: Evidence, columns: tuple[Column, ...]) -> tuple[Quantity, st
 
     Where none is, the whole grid is trained in vain and counts once.
     """
-    grid = evidence.of(FIXED, offset=0)
+    grid = evidence.standard(FIXED)
     if len(grid) < 3:
         raise Undecided("fewer than three fixed L")
     parts, reached = [], []
-    for setting in evidence.of(LIST, offset=0):
+    for setting in evidence.standard(LIST):
         seeds = sorted(set(setting.runs.index).intersection(*(fixed.runs.index for fixed in grid)))
         if not seeds:
             raise Undecided("the compared settings have no seed in common")

@@ -51,7 +51,7 @@ def gap(evidence: Evidence) -> Largest:
 
 def _curves(evidence: Evidence) -> tuple[list[Setting], list[Sampled], pd.DataFrame]:
     """The fixed L, their ECE over the seeds that all have, and the post-hoc curve of each of these seeds."""
-    settings = evidence.of(FIXED, offset=0)
+    settings = evidence.standard(FIXED)
     posthoc = evidence.tables.posthoc_lipschitz
     if not any(setting.initial_lipschitz == posthoc for setting in settings):
         raise NoRuns

@@ -20,7 +20,7 @@ def middle_temperatures(evidence: Evidence) -> tuple[Largest, str]:
     At the end it says little: the learning rate goes to 0, and T* = 1 for any network that no longer moves.
     """
     parts, learnt = [], []
-    for setting in evidence.of(LIST, offset=0):
+    for setting in evidence.standard(LIST):
         history = _history(evidence, setting)
         epochs = history["epoch"].max()
         first, last = min(ceil(MIDDLE[0] * epochs), ceil(epochs / 2)), max(int(MIDDLE[1] * epochs), ceil(epochs / 2))
@@ -57,7 +57,7 @@ def final_ratio(evidence: Evidence) -> Quantity:
 def contraction(evidence: Evidence) -> Quantity:
     """Final L over largest L on the way, from each L0 that is below the final L at every seed."""
     parts = []
-    for setting in evidence.of(LIST, offset=0):
+    for setting in evidence.standard(LIST):
         runs = _history(evidence, setting).sort_values("epoch").groupby("seed")["next_lipschitz"].agg(["last", "max"])
         if (runs["last"] > setting.initial_lipschitz).all():
             parts.append(Sampled(tuple(runs.index), np.log(runs["last"] / runs["max"]).to_numpy()))

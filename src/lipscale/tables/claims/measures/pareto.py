@@ -17,7 +17,7 @@ ECE_MARGIN = 0.005  # a network is as calibrated where its ECE is higher by no m
 def ahead_under_attack(evidence: Evidence) -> tuple[Largest, str]:
     """By how much a fixed L is ahead of LiST in both accuracies, on the same evaluated images, at the smallest epsilon."""
     names = ("evaluated_clean_accuracy", f"robust_{_epsilon(evidence)}")
-    rivals, settings = evidence.of(FIXED, offset=0), evidence.of(LIST, offset=0)
+    rivals, settings = evidence.standard(FIXED), evidence.standard(LIST)
     parts = {(rival.name, setting.name): _ahead(evidence, rival, setting, names) for rival in rivals for setting in settings}
     return Largest(list(parts.values())), _closest(parts)
 

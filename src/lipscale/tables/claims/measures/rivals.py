@@ -2,8 +2,9 @@
 
 from functools import partial
 
+from lipscale.config.runs import STANDARD
 from lipscale.method.methods import METHODS
-from lipscale.tables.claims.evidence import STANDARD, Evidence, NoRuns, Setting
+from lipscale.tables.claims.evidence import Evidence, NoRuns, Setting
 from lipscale.tables.claims.quantities import Sampled, Smallest, Undecided
 from lipscale.tables.claims.rule import Claim
 from lipscale.tables.claims.selection import lowest, matched
