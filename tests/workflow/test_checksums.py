@@ -43,13 +43,13 @@ READERS = {
     "data/arrays.npz": "evaluate",
     "data/manifest.json": "evaluate",
     "tables/runs.csv": "draw",
-    "tables/sweep.csv": "claims",
+    "tables/sweep.csv": "draw",
     "tables/history.csv": "summarise",
     "tables/reliability.csv": "draw",
     "tables/certified.csv": "draw",
     "tables/config.yaml": "page",
     "tables/intervals.csv": "publish",
-    "tables/images.csv.gz": "publish",
+    "tables/images.csv.gz": "claims",
 }
 
 

@@ -91,7 +91,7 @@ class Training(Settings):
     calibration_data: CalibrationData = Field(
         "none",
         description="what is done with the validation split once L has converged: none: only T* is fitted on it; continue: "
-        "training goes on with it at that L; restart: training starts again with it at that L",
+        "training continues with it at that L; restart: training starts again with it at that L",
     )
 
 
