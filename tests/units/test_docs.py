@@ -32,6 +32,7 @@ from lipscale import config, discovery
 from lipscale.data.prepare import prepare
 
 base = yaml.safe_load(open({base!r}))
+base["runs"].pop("variants", None)  # their offsets are for cross-entropy only
 for changed in map(yaml.safe_load, {configs!r}):
     sections = {{**base, **changed}}
     if "runs" in changed:
