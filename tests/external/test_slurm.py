@@ -153,14 +153,14 @@ def test_job_out_of_time_gets_more(train_one):
 def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(slurm, local_digits, tmp_path):
     """All trainings share an allocation of two cores, all attacks another one."""
     config = one_seed_of_the_digits()
-    shared = ["--cores", 2, "--group-components", "train=5", "attack=5", "evaluate=2"]
+    shared = ["--cores", 2, "--group-components", "train=4", "attack=4", "evaluate=2"]
     workflow = Workflow(slurm, tmp_path, config, *shared)
     workflow.wait_for("RUNNING", "attack", seconds=1200)  # all trainings come first
     os.killpg(workflow.process.pid, signal.SIGKILL)
     workflow.process.wait()
     results = tmp_path / "results" / "digits"
     models = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/model.safetensors")}
-    assert len(models) == 5
+    assert len(models) == 4
 
     snakemake(tmp_path, config, "--cores", 1, "--unlock")
     workflow = Workflow(slurm, tmp_path, config, *shared)
@@ -169,6 +169,6 @@ def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(sl
     jobs = workflow.jobs()
     rules = [re.match("rule_([a-z]+)", job["Comment"])[1] for job in jobs]
     assert rules == ["prepare", "train", "evaluate", "attack", "attack", "figures"]
-    assert (jobs[1]["Partition"], jobs[1]["Timelimit"]) == ("cpu", "00:30:00")  # three times two trainings of 10 minutes
+    assert (jobs[1]["Partition"], jobs[1]["Timelimit"]) == ("cpu", "00:20:00")  # two times two trainings of 10 minutes
     assert {"cpu=2", "mem=3000M"} <= set(jobs[1]["AllocTRES"].split(","))
     assert_same_tables(results, local_digits)
