@@ -53,15 +53,11 @@ class Bounds:
 
 
 def _centre(layer: Centre, shape: Shape) -> Bounds:
-    if len(shape) != 3 or shape[0] != layer.channels:  # broadcasting would repeat the input, which costs norm
-        raise ValueError(f"{layer.channels} channels for an input of shape {list(shape)}; allowed: as many as the input has")
     offset = rounded_up(_norm(layer.mean) * math.sqrt(shape[1] * shape[2]))
     return Bounds(1.0, offset, UNIT, UNIT * offset)
 
 
 def _dense(layer: nn.Linear, shape: Shape) -> Bounds:
-    if len(shape) != 1:
-        raise ValueError(f"an input of shape {list(shape)}; allowed: a flattened one")
     weight, bias = layer.weight.double().cpu(), _norm(layer.bias)
     rounding = gamma(layer.in_features + 1)
     return Bounds(matrix_norm_bound(weight), bias, rounded_up(rounding * _norm(weight)), rounded_up(rounding * bias))
@@ -90,8 +86,6 @@ def _average(layer: nn.AvgPool2d, shape: Shape) -> Bounds:
 def _residual(layer: Residual, shape: Shape) -> Bounds:
     """The sum rounds by u (||h|| + ||fl(branch(h))||)."""
     branch = bounds(layer.branch, shape)
-    if shapes(layer.branch, shape)[-1] != shape:
-        raise ValueError("a branch that changes the shape of its input; allowed: the same shape")
     return Bounds(
         slope=rounded_up(1 + branch.slope),
         offset=branch.offset,

@@ -4,7 +4,6 @@ KINDS is the one table of these layers; `lipscale.certification.bounds` has a pr
 names the layer.
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,11 +11,12 @@ import torch
 from orthogonium import layers as orthogonium
 from torch import nn
 
+from lipscale.certification import layer_shapes
+from lipscale.certification.layer_shapes import Shape
 from lipscale.errors import LipscaleError
 from lipscale.networks.circular import convolved
 from lipscale.networks.maxmin import MaxMin
 
-Shape = tuple[int, ...]
 _DEEPEST = 4  # branches within branches
 
 
@@ -76,31 +76,48 @@ class Kind:
         build: makes the module from its arguments.
         arguments: names of the module's attributes that are these arguments.
         supported: attributes with the only values that something is proven for.
+        output_shape: of a layer and the shape of its input, both without the batch.
     """
 
     build: Callable[..., nn.Module]
     arguments: tuple[str, ...] = ()
     supported: Mapping[str, object] = field(default_factory=dict)
+    output_shape: Callable[[nn.Module, Shape], Shape] = layer_shapes.unchanged
+
+
+def _residual_shape(layer: Residual, shape: Shape) -> Shape:
+    if shapes(layer.branch, shape)[-1] != shape:
+        raise ValueError("a branch that changes the shape of its input; allowed: the same shape")
+    return shape
 
 
 KINDS = {
-    "centre": Kind(Centre, ("channels",)),
-    "dense": Kind(nn.Linear, ("in_features", "out_features")),
+    "centre": Kind(Centre, ("channels",), output_shape=layer_shapes.centred),
+    "dense": Kind(nn.Linear, ("in_features", "out_features"), output_shape=layer_shapes.dense),
     "conv": Kind(
         nn.Conv2d,
         ("in_channels", "out_channels", "kernel_size", "stride", "padding", "padding_mode"),
         {"groups": 1, "dilation": (1, 1)},
+        layer_shapes.conv,
     ),
     "scale": Kind(Scale, ("scale",)),
-    "maxmin": Kind(MaxMin, supported={"axis": 1}),
-    "groupsort2": Kind(GroupSort2),
+    "maxmin": Kind(MaxMin, supported={"axis": 1}, output_shape=layer_shapes.paired),
+    "groupsort2": Kind(GroupSort2, output_shape=layer_shapes.paired),
     "relu": Kind(nn.ReLU, supported={"inplace": False}),
-    "flatten": Kind(nn.Flatten, supported={"start_dim": 1, "end_dim": -1}),
-    "average_pool": Kind(nn.AvgPool2d, ("kernel_size",), {"padding": 0, "ceil_mode": False, "divisor_override": None}),
-    "max_pool": Kind(
-        nn.MaxPool2d, ("kernel_size",), {"padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
+    "flatten": Kind(nn.Flatten, supported={"start_dim": 1, "end_dim": -1}, output_shape=layer_shapes.flattened),
+    "average_pool": Kind(
+        nn.AvgPool2d,
+        ("kernel_size",),
+        {"padding": 0, "ceil_mode": False, "divisor_override": None},
+        layer_shapes.pooled,
     ),
-    "residual": Kind(Residual),
+    "max_pool": Kind(
+        nn.MaxPool2d,
+        ("kernel_size",),
+        {"padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False},
+        layer_shapes.pooled,
+    ),
+    "residual": Kind(Residual, output_shape=_residual_shape),
 }
 KIND_OF = {kind.build: name for name, kind in KINDS.items()} | {orthogonium.MaxMin: "maxmin"}  # the same function
 ALLOWED = ", ".join(KINDS)
@@ -196,13 +213,12 @@ def shapes(network: nn.Sequential, image_shape: Shape) -> list[Shape]:
     for position, layer in enumerate(network):
         try:
             found.append(output_shape(layer, found[-1]))
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, LookupError) as error:
             reason = " ".join(str(error).split())
             raise LipscaleError(f"layer {position} does not fit an input of shape {list(found[-1])} ({reason})") from None
     return found
 
 
 def output_shape(layer: nn.Module, shape: Shape) -> Shape:
-    tensor = next(itertools.chain(layer.parameters(), layer.buffers()), torch.zeros(()))
-    with torch.no_grad():
-        return tuple(layer(torch.zeros(1, *shape, dtype=tensor.dtype, device=tensor.device)).shape[1:])
+    """Of a layer of KINDS. Raises ValueError where the input does not fit, LipscaleError where it does not in a branch."""
+    return KINDS[KIND_OF[type(layer)]].output_shape(layer, shape)

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lipscale.networks.signatures import with_signature
+
 
 def convolved(layer: nn.Conv2d, hidden: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
     """scale * layer(hidden) of a convolution, without a scale layer(hidden). The weights are scaled, which are fewer numbers
@@ -41,6 +43,7 @@ def padded(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 
 class _Padded(torch.autograd.Function):
     @staticmethod
+    @with_signature
     def forward(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
         height, width = images.shape[-2:]
         output = images.new_empty(*images.shape[:-2], height + 2 * rows, width + 2 * columns)

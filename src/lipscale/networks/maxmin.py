@@ -11,6 +11,8 @@ and that of the minimum to channel i, where torch gives each half of both. Eithe
 import torch
 from torch import nn
 
+from lipscale.networks.signatures import with_signature
+
 
 class MaxMin(nn.Module):
     """Pairs of channels, sorted: (B, C, ...) to (B, C, ...), C even. Raises ValueError for another C."""
@@ -28,6 +30,7 @@ class MaxMin(nn.Module):
 
 class _Sort(torch.autograd.Function):
     @staticmethod
+    @with_signature
     def forward(hidden: torch.Tensor) -> torch.Tensor:
         first, second = hidden.chunk(2, 1)
         output = torch.empty_like(hidden)
@@ -58,6 +61,7 @@ class _Swap(torch.autograd.Function):
     """
 
     @staticmethod
+    @with_signature
     def forward(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         first, second = values.chunk(2, 1)
         output, weight = torch.empty_like(values), mask.to(values.dtype)
