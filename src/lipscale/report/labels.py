@@ -86,11 +86,20 @@ def place(
         text.set_position(to_data((places.low[index] + places.high[index]) / 2 / scale))
         gap = np.linalg.norm(places.near[index] - places.point) - radius
         if gap > SHORT or _rivals(places, markers, radius, factor=2)[index]:
-            _draw_leader(axes, to_data(np.array([places.point, places.near[index]]) / scale))
+            line = _leader(places.point, places.near[index], markers, radius)
+            _draw_leader(axes, to_data(line / scale))
+
+
+def _leader(point: np.ndarray, near: np.ndarray, markers: np.ndarray, radius: float) -> np.ndarray:
+    """From the edge of the marker to the label, (2, 2). From its centre where another marker overlaps it."""
+    distances = np.linalg.norm(markers - point, axis=1)
+    overlapped = ((distances > 1e-6) & (distances < 2 * radius)).any()
+    direction = (near - point) / np.linalg.norm(near - point)
+    return np.array([point if overlapped else point + radius * direction, near])
 
 
 def _draw_leader(axes: Axes, line: np.ndarray) -> None:
-    """Above the markers, with a light edge, so that it is seen which of several overlapping points it comes from."""
+    """Above the markers, with a light edge."""
     outline = [withStroke(linewidth=1.4, foreground="white")]
     axes.plot(*line.T, color="black", lw=0.5, zorder=3.5, path_effects=outline, solid_capstyle="butt")
 
