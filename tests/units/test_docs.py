@@ -171,7 +171,8 @@ def test_settings_exist(path):
 @pytest.mark.parametrize("path", PAGES, **ids)
 def test_paths_exist(path):
     """Paths in the repository; NAME in a path is one that a reader chooses."""
-    named = [piece for piece in code(path) if re.fullmatch(r"(src|tests|docs|config|envs|benchmarks|workflow)/[\w./-]+", piece)]
+    folders = "src|tests|docs|config|envs|benchmarks|checker|workflow"
+    named = [piece for piece in code(path) if re.fullmatch(rf"({folders})/[\w./-]+", piece)]
     assert not [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
 
 

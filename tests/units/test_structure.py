@@ -145,7 +145,7 @@ def test_one_file_divides_by_255():
 def texts() -> Iterator[tuple[str, str]]:
     """Path and text of each file that a reader of the project meets; CHANGELOG.md names what was replaced."""
     paths = [ROOT / "Snakefile", ROOT / "Makefile", *ROOT.glob("*.md"), *ROOT.glob("*.yml")]
-    for folder in ("src/lipscale", "workflow", "docs", "config", "examples", "benchmarks", "profiles"):
+    for folder in ("src/lipscale", "workflow", "docs", "config", "examples", "benchmarks", "checker", "profiles"):
         paths += sorted((ROOT / folder).rglob("*"))
     for path in paths:
         if path.is_file() and "__pycache__" not in path.parts and path.name != "CHANGELOG.md":

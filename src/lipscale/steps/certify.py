@@ -4,8 +4,11 @@ MODEL is a .safetensors file that `lipscale.save` wrote, or the name of a publis
 prepared data set, whose test split is taken, or an .npz file with the array `images` (uint8, or in [0, 1]) and, if there are
 any, `labels`.
 
+With --certificate, what was found is also written for `checker/check.py`, which proves it without lipscale.
+
 examples:
   lipscale certify model.safetensors images.npz --output radii.csv
+  lipscale certify model.safetensors images.npz --certificate certificate.json
   lipscale certify digits/list-1-seed0 results/digits/data
 """
 
@@ -15,12 +18,14 @@ import sys
 from pathlib import Path
 
 from lipscale.certification.certificate import RADII_COLUMNS, radii_rows
+from lipscale.certification.certificate_file import certificate_file
 from lipscale.certification.certify import Certification, certify
 from lipscale.errors import LipscaleError
 from lipscale.published import load
 from lipscale.steps.common import add_device
-from lipscale.steps.images import read_images
+from lipscale.steps.images import arrays_file, read_images
 from lipscale.store import files
+from lipscale.store.published import find
 from lipscale.training.devices import select_device
 
 
@@ -28,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=".safetensors file of a network, or name of a published one")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="prepared data set, or .npz file")
     parser.add_argument("--output", type=Path, help="CSV file for the radii, a row per image")
+    parser.add_argument("--certificate", type=Path, help="JSON file for the certificate, which checker/check.py proves")
     parser.add_argument(
         "--epsilons", type=int, nargs="+", default=[36, 72, 108], help="l2 budgets in 1/255, default: 36 72 108"
     )
@@ -42,6 +48,9 @@ def run(options: argparse.Namespace) -> None:
     found = certify(network, images, labels)
     if options.output:
         files.write_rows(options.output, RADII_COLUMNS, radii_rows(found.logits, found.labels, found.certificate))
+    if options.certificate:
+        checksums = files.sha256(find(options.model)), files.sha256(arrays_file(options.images))
+        files.write_json(options.certificate, certificate_file(network, found, *checksums))
     _print(found, labels is not None, options.epsilons)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from lipscale.errors import LipscaleError
 from lipscale.store import files
-from lipscale.store.dataset import read_dataset
+from lipscale.store.dataset import ARRAYS, read_dataset
 
 
 def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -40,3 +40,8 @@ def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             f"{path} holds labels of shape {labels.shape}, {labels.dtype}; allowed: a class number for each image"
         )
     return images, None if labels is None else labels.astype(np.int64)
+
+
+def arrays_file(path: Path) -> Path:
+    """The .npz file that `read_images` takes images from."""
+    return path / ARRAYS if path.is_dir() else path

@@ -1,0 +1,98 @@
+"""Check a certificate that `lipscale certify --certificate` wrote, against the network and the images.
+
+Nothing of lipscale is used, no package, and no floating point in any decision: whole numbers and fractions only.
+
+    python checker/check.py CERTIFICATE MODEL IMAGES [--images N]
+"""
+
+import argparse
+import hashlib
+import math
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+from layers import Layer, layers, run
+from norms import constants
+from reading import Refused, exact, number, parsed, read_images, read_model
+
+FORMAT = "lipscale certificate 1"
+
+
+def check(certificate_path: Path, model: Path, images_path: Path, at_most: int | None) -> str:
+    """What was proven, in one sentence. Raises Refused, or whatever a broken file makes Python raise."""
+    certificate = parsed(certificate_path.read_bytes())
+    if certificate["format"] != FORMAT:
+        raise Refused(f"the format is {certificate['format']!r}, not {FORMAT!r}")
+    arrays = images_path / "arrays.npz" if images_path.is_dir() else images_path
+    for name, path in (("model", model), ("images", arrays)):
+        if hashlib.sha256(path.read_bytes()).hexdigest() != certificate[f"{name}_sha256"]:
+            raise Refused(f"the certificate is of another file than {path}")
+    description, tensors = read_model(model)
+    shape = tuple(description["image_shape"])
+    if tuple(certificate["image_shape"]) != shape:
+        raise Refused(f"the certificate is for images of shape {certificate['image_shape']}, the model for {list(shape)}")
+    network = layers(description["specification"], shape, tensors)
+    if tensors:
+        raise Refused(f"the model holds {', '.join(tensors)}, which no layer uses")
+    product = constants(network, certificate["layers"])
+    lipschitz = number(certificate["lipschitz"], "L")
+    if lipschitz < product:
+        raise Refused(f"L is {certificate['lipschitz']}, which is below the product of the constants")
+    checked, there = check_radii(network, shape, lipschitz, certificate["images"], arrays, at_most)
+    return f"accepted: {len(network)} layers, L = {float(lipschitz)}, the radii of {checked} of {there} images"
+
+
+def check_radii(
+    network: list[Layer], shape: tuple, lipschitz: Fraction, claims: list[dict], path: Path, at_most: int | None
+) -> tuple[int, int]:
+    """The numbers of images whose radii were proven, evenly spread over all, and of all images."""
+    (count, *image_shape), pixels, denominator, labels = read_images(path)
+    if tuple(image_shape) != shape or len(network[-1].output) != 1:
+        raise Refused(f"the images have shape {image_shape}, or the network has no logits for them")
+    if len(claims) != count or (labels is not None and labels != [claim["label"] for claim in claims]):
+        raise Refused("the certificate has other labels, or another number of images, than the file of images")
+    chosen = range(count) if at_most is None else sorted({count * i // at_most for i in range(at_most)})
+    size = math.prod(shape)
+    for index in chosen:
+        values = pixels[index * size : (index + 1) * size]
+        image = (values, denominator) if denominator else exact(shape, values)[1:]
+        check_image(index, claims[index], *run(network, *image), lipschitz)
+    return len(chosen), count
+
+
+def check_image(index: int, claim: dict, logits: list[int], denominator: int, lipschitz: Fraction) -> None:
+    """Lemma 1, for logits / denominator of an image."""
+    label = claim["label"]
+    if not isinstance(label, int) or not 0 <= label < len(logits):
+        raise Refused(f"image {index} has the label {label!r}, which is no class")
+    margin, radius = (number(claim[name], f"the {name} of image {index}") for name in ("margin", "radius"))
+    exact_margin = Fraction(logits[label] - max(logits[:label] + logits[label + 1 :]), denominator)
+    if margin > exact_margin:
+        raise Refused(f"the margin {claim['margin']} of image {index} is above its exact margin, {float(exact_margin)}")
+    if radius < 0 or (radius > 0 and (margin <= 0 or 2 * (lipschitz * radius) ** 2 > margin**2)):
+        raise Refused(f"the radius {claim['radius']} of image {index} is above margin / (sqrt(2) L), or negative")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("certificate", type=Path, metavar="CERTIFICATE", help="file that lipscale certify wrote")
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".safetensors file")
+    parser.add_argument("images", type=Path, metavar="IMAGES", help=".npz file, or folder of a prepared data set")
+    parser.add_argument("--images", type=int, dest="at_most", metavar="N", help="check N radii, evenly spread; default: all")
+    options = parser.parse_args()
+    if options.at_most is not None and options.at_most < 1:
+        parser.error(f"--images is {options.at_most}; allowed: 1 or more")
+    try:
+        print(check(options.certificate, options.model, options.images, options.at_most))
+    except Refused as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:  # broken files make Python raise whatever its readers run into; nothing is accepted then
+        print(f"refused: a file cannot be read ({type(error).__name__}: {error})", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
