@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lipscale.attacks.falsification import falsify as falsify
     from lipscale.certification.certificate import Certificate as Certificate
     from lipscale.certification.certificate import certificate as certificate
+    from lipscale.certification.certified_calibration import CertifiedCalibration as CertifiedCalibration
+    from lipscale.certification.certified_calibration import certified_calibration as certified_calibration
     from lipscale.certification.certify import Certification as Certification
     from lipscale.certification.certify import certify as certify
     from lipscale.certification.export import export as export
@@ -51,6 +53,7 @@ _MODULES = {
     "Centre": "certification.plain_layers",
     "Certificate": "certification.certificate",
     "Certification": "certification.certify",
+    "CertifiedCalibration": "certification.certified_calibration",
     "GroupSort2": "certification.plain_layers",
     "LipscaleError": "errors",
     "LipschitzBudget": "method.budget",
@@ -63,6 +66,7 @@ _MODULES = {
     "Update": "method.feedback",
     "build_network": "networks.network",
     "certificate": "certification.certificate",
+    "certified_calibration": "certification.certified_calibration",
     "certify": "certification.certify",
     "expected_calibration_error": "evaluation.metrics",
     "export": "certification.export",

@@ -1,6 +1,8 @@
 """Certified radii in one call, and the public names of lipscale."""
 
+import csv
 import math
+import re
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 import lipscale
+from lipscale import cli
 from lipscale.certification.certificate import certificate, certified_radii
 from lipscale.errors import LipscaleError
 
@@ -92,6 +95,39 @@ def test_nothing_is_certified_without_constraint(plain):
 def test_images_that_cannot_be_certified_are_refused(plain, images, labels, message):
     with pytest.raises(LipscaleError, match=message):
         lipscale.certify(plain, images, labels)
+
+
+@pytest.mark.parametrize("lipschitz", [None, math.inf])
+def test_the_command_prints_certified_calibration(plain, tmp_path, capsys, lipschitz):
+    if lipschitz:
+        plain.lipschitz = lipschitz
+    images, labels = pictures(), np.arange(50) % 5
+    lipscale.save(plain, tmp_path / "model.safetensors")
+    np.savez(tmp_path / "images.npz", images=images, labels=labels)
+    assert cli.main(["certify", str(tmp_path / "model.safetensors"), str(tmp_path / "images.npz"), "--epsilons", "1", "9"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    values = {row["quantity"]: float(row["value"]) for row in rows}
+    assert list(values) == [
+        *("images", "lipschitz", "lipschitz_certified", "clean_accuracy"),
+        *("certified_1", "pair_certified_1", "certified_9", "pair_certified_9"),
+        *(f"{measure}_{epsilon}" for epsilon in (1, 9) for measure in ("certified_nll", "certified_brier", "worst_case_ece")),
+    ]
+    found = lipscale.certify(plain, images, labels)
+    for epsilon in (1, 9):
+        bounds = lipscale.certified_calibration(found.logits, found.labels, found.certificate, epsilon)
+        assert values[f"certified_nll_{epsilon}"] == bounds.certified_nll
+        assert values[f"certified_brier_{epsilon}"] == bounds.certified_brier
+        assert values[f"worst_case_ece_{epsilon}"] == bounds.worst_case_ece
+    assert math.isinf(values["certified_nll_9"]) == (lipschitz == math.inf)
+
+
+def test_the_command_prints_no_calibration_without_labels(plain, tmp_path, capsys):
+    lipscale.save(plain, tmp_path / "model.safetensors")
+    np.savez(tmp_path / "images.npz", images=pictures())
+    assert cli.main(["certify", str(tmp_path / "model.safetensors"), str(tmp_path / "images.npz")]) == 0
+    printed = capsys.readouterr().out
+    assert "decided_36," in printed
+    assert not re.search("nll|brier|ece", printed)
 
 
 def test_a_network_that_was_not_exported_is_refused():

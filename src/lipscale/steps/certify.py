@@ -1,10 +1,13 @@
-"""Certified radii of images, for a network of your own.
+"""Certified radii and certified calibration of images, for a network of your own.
 
 MODEL is a .safetensors file that `lipscale.save` wrote, or the name of a published network, EXPERIMENT/RUN. IMAGES is a
 prepared data set, whose test split is taken, or an .npz file with the array `images` (uint8, or in [0, 1]) and, if there are
 any, `labels`.
 
 With --certificate, what was found is also written for `checker/check.py`, which proves it without lipscale.
+
+With labels, three rows for each epsilon say how large measures of calibration can become under attack: `certified_nll_EPS`,
+`certified_brier_EPS` (all classes, 0 to 2) and `worst_case_ece_EPS` (15 bins). Without a constraint the NLL is `inf`.
 
 examples:
   lipscale certify model.safetensors images.npz --output radii.csv
@@ -19,6 +22,7 @@ from pathlib import Path
 
 from lipscale.certification.certificate import RADII_COLUMNS, radii_rows
 from lipscale.certification.certificate_file import certificate_file
+from lipscale.certification.certified_calibration import certified_calibration
 from lipscale.certification.certify import Certification, certify
 from lipscale.errors import LipscaleError
 from lipscale.published import load
@@ -27,6 +31,8 @@ from lipscale.steps.images import arrays_file, read_images
 from lipscale.store import files
 from lipscale.store.published import find
 from lipscale.training.devices import select_device
+
+MEASURES = ("certified_nll", "certified_brier", "worst_case_ece")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print(found: Certification, labelled: bool, epsilons: list[int]) -> None:
-    """What is certified, as CSV. Without labels, the share of images whose prediction is certified not to change."""
+    """What is certified, as CSV. Without labels, only the share of images whose prediction is certified not to change."""
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("quantity", "value"))
     table.writerow(("images", len(found.predictions)))
@@ -67,3 +73,7 @@ def _print(found: Certification, labelled: bool, epsilons: list[int]) -> None:
     for epsilon in epsilons:
         table.writerow((f"{name}_{epsilon}", found.accuracy(epsilon)))
         table.writerow((f"pair_{name}_{epsilon}", found.accuracy(epsilon, pairs=True)))
+    for epsilon in epsilons if labelled else ():
+        bounds = certified_calibration(found.logits, found.labels, found.certificate, epsilon)
+        for measure in MEASURES:
+            table.writerow((f"{measure}_{epsilon}", getattr(bounds, measure)))
