@@ -1,5 +1,6 @@
 """Certified radii of images, in one call."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,20 +76,14 @@ def certify(network: PlainNetwork, images, labels=None) -> Certification:
         raise LipscaleError(f"certify: the network is {type(network).__name__}; allowed: what lipscale.export or load returns")
     pixels, labels = torch.as_tensor(images), None if labels is None else np.asarray(torch.as_tensor(labels).cpu())
     _check_images(pixels, network)
+    promise = certificate(network)
     device = next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
-    logits = exact_logits(_in_float64(network), pixels, device).numpy()
+    logits = exact_logits(copy.deepcopy(network).double().eval(), pixels, device).numpy()
     predictions = logits.argmax(axis=1)
     if labels is not None:
         _check_labels(labels, *logits.shape)
     truth = predictions if labels is None else labels.astype(np.int64)
-    promise = certificate(network)
     return Certification(logits, truth, *certified_radii(logits, truth, promise), promise)
-
-
-def _in_float64(network: PlainNetwork) -> PlainNetwork:
-    copy = PlainNetwork(network.specification, network.lipschitz, network.image_shape)
-    copy.load_state_dict({name: tensor.double() for name, tensor in network.state_dict().items()}, assign=True)
-    return copy.eval()
 
 
 def _check_images(images: torch.Tensor, network: PlainNetwork) -> None:
