@@ -177,7 +177,7 @@ def test_a_scale_that_was_changed_after_export_counts_in_logits_and_bounds_alike
     found = certify(network, images)
     assert found.logits == pytest.approx(expected.logits / 100)
     assert found.pair_radii == pytest.approx(expected.pair_radii, rel=1e-6)
-    assert (found.pair_radii == certified_radii(found.logits, found.labels, certificate(network))[2]).all()
+    assert (found.pair_radii == certified_radii(found.logits, found.predictions, certificate(network))[2]).all()
     with pytest.raises(LipscaleError, match="the layers were changed after export"):
         save(network, tmp_path / "model.safetensors")
     network[-1] = Scale(4.0)
