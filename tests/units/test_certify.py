@@ -58,8 +58,48 @@ def test_the_network_stays_as_it_is(plain):
 
 def test_without_labels_predictions_are_certified(plain):
     found = lipscale.certify(plain, pictures())
-    assert np.array_equal(found.labels, found.predictions)
-    assert found.accuracy() == 1
+    assert found.labels is None
+    labelled = lipscale.certify(plain, pictures(), found.predictions)
+    assert np.array_equal(found.radii, labelled.radii)
+    assert 0 < found.share_decided(9) == labelled.accuracy(9) < 1
+    assert found.share_decided(9, pairs=True) == labelled.accuracy(9, pairs=True)
+    with pytest.raises(LipscaleError, match="without labels there is no accuracy; allowed: share_decided"):
+        found.accuracy()
+    with pytest.raises(LipscaleError, match="allowed: accuracy"):
+        labelled.share_decided(9)
+
+
+@pytest.mark.parametrize("epsilon", [-1, -1e-300, math.nan])
+def test_budgets_below_0_are_refused(plain, epsilon):
+    """The radius of a wrong prediction, 0, is not below them, so that all images would count as certified."""
+    with pytest.raises(LipscaleError, match=f"epsilon is {epsilon}; allowed: a number above 0"):
+        lipscale.certify(plain, pictures(), np.zeros(50, int)).accuracy(epsilon)
+    with pytest.raises(LipscaleError, match="allowed: a number above 0"):
+        lipscale.certify(plain, pictures()).share_decided(epsilon)
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(50) % 5], ids=["unlabelled", "labelled"])
+def test_the_command_writes_labels_only_where_there_are_any(plain, labels, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lipscale.save(plain, "model.safetensors")
+    np.savez("images.npz", images=pictures(), **({} if labels is None else {"labels": labels}))
+    assert cli.main(["certify", "model.safetensors", "images.npz", "--output", "radii.csv", "--epsilons", "9"]) == 0
+    printed = dict(line.split(",") for line in capsys.readouterr().out.splitlines())
+    found = lipscale.certify(plain, pictures(), labels)
+    with open("radii.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ([""] * 50 if labels is None else [str(label) for label in labels])
+    assert [row["prediction"] for row in rows] == [str(prediction) for prediction in found.predictions]
+    assert [float(row["radius"]) for row in rows] == found.radii.tolist()
+    assert ("clean_accuracy" in printed, "certified_9" in printed, "decided_9" in printed) == (
+        (False, False, True) if labels is None else (True, True, False)
+    )
+
+
+@pytest.mark.parametrize("epsilon", ["0", "-36"])
+def test_the_command_refuses_budgets_of_0_and_below(epsilon, capsys):
+    assert cli.main(["certify", "model.safetensors", "images.npz", "--epsilons", epsilon]) == 1
+    assert f"--epsilons is {epsilon}; allowed: 1 or more, in 1/255" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,12 @@ def test_paths_exist(path):
     assert not [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
 
 
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/certificates.md"])
+def test_radii_are_said_to_be_distances_in_the_prepared_image(page):
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert "in the *prepared* image, after resizing and cropping" in text
+
+
 def test_public_names_are_documented():
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     documented = {name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)", text, re.MULTILINE)}

@@ -1,18 +1,24 @@
 """Falsification: attacks on certified images at their own radii."""
 
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import synthetic
+from lipscale import cli
 from lipscale.attacks import at_own_radius, falsification
 from lipscale.attacks.certified_images import find_certified
 from lipscale.attacks.falsification import COLUMNS, Options, falsify, falsify_dataset
+from lipscale.certification.certify import certify
+from lipscale.certification.model_file import save
 from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
+from lipscale.store import checksums
 
 CPU = torch.device("cpu")
 
@@ -62,10 +68,13 @@ def test_arrays_of_ones_own(quick):
     found = falsify(network, images)
     assert found.summary["per_split"] == {"images": len(found.rows)}
     labels = torch.zeros(12, dtype=torch.int32)
-    labels[[row["index"] for row in found.rows]] = torch.tensor([row["label"] for row in found.rows]).int()
+    index = [row["index"] for row in found.rows]
+    labels[index] = torch.from_numpy(certify(network, images).predictions)[index].int()
+    labelled = falsify(network, torch.from_numpy(images), labels).rows
+    assert [row["label"] for row in labelled] == labels[index].tolist()
+    assert [row | {"label": None} for row in labelled] == found.rows
     for same in (
         falsify(network, images / 255),
-        falsify(network, torch.from_numpy(images), labels),
         falsify(network, images, images_at_most=12, batch_size=12, seed=0, device="cpu"),
     ):
         assert same.rows == found.rows
@@ -124,3 +133,41 @@ def test_data_that_do_not_fit_the_network(dataset):
         falsify(network, images.astype(np.int64))
     with pytest.raises(LipscaleError, match=r"the network is Linear; allowed: what lipscale\.export or load returns"):
         falsify(torch.nn.Linear(64, 6), images)
+
+
+@pytest.fixture
+def files_of_a_user(tmp_path, monkeypatch):
+    """A network and unlabelled images for it in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    save(synthetic.network(), "model.safetensors")
+    np.savez("images.npz", images=synthetic.images(6))
+    return tmp_path
+
+
+def falsify_command(*arguments: str) -> int:
+    return cli.main(["falsify", *arguments, "--data", "images.npz"])
+
+
+def test_two_models_that_would_write_the_same_files_are_refused(files_of_a_user, capsys):
+    shutil.copy("model.safetensors", "model.other")
+    assert falsify_command("model.safetensors", "model.other") == 1
+    assert "two models would write model-falsification.csv; allowed: one at a time" in capsys.readouterr().err
+
+
+def test_two_models_in_a_folder_have_their_own_results(files_of_a_user, quick):
+    save(synthetic.network(seed=1), "other.safetensors")
+    assert falsify_command("model.safetensors", "other.safetensors") == 0
+    written = {path.name for path in files_of_a_user.glob("*-falsification.*")}
+    assert written == {f"{name}-falsification{suffix}" for name in ("model", "other") for suffix in (".csv", ".json")}
+    assert pd.read_csv("model-falsification.csv")["label"].isna().all()  # the images have none
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_results_with_a_checksum_are_not_overwritten(files_of_a_user, suffix, capsys):
+    path = files_of_a_user / f"falsification{suffix}"
+    path.write_text("a result")
+    checksums.record(path)
+    assert falsify_command("model.safetensors", "--output", "falsification") == 1
+    assert f"falsification{suffix} belongs to the results of an experiment (it has a checksum)" in capsys.readouterr().err
+    assert cli.main(["certify", "model.safetensors", "images.npz", "--output", path.name]) == 1
+    assert checksums.checked(path).read_text() == "a result"

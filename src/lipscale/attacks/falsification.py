@@ -90,7 +90,7 @@ def falsify(
     Args:
         network: with float32 weights, from `export` or `load`; it is copied.
         images: (images, channels, height, width), an array or a tensor, uint8, or floating in [0, 1], not normalised.
-        labels: (images,), class numbers; without them, the classes that the network predicts.
+        labels: (images,), class numbers; without them, the network's predictions are attacked, and rows have no label.
         images_at_most: certified images that are attacked.
         batch_size: images attacked at once.
         seed: of the choice of images and of the attacks.
@@ -146,6 +146,8 @@ def _falsify(network: PlainNetwork, parts: Sequence[Part], options: Options, dev
         for first in range(0, len(certified), options.batch_size):
             batch = certified[first : first + options.batch_size]
             rows += _attack_batch(network, exact, batch, tried, device, options.seed, progress)
+    unlabelled = {split for split, _, labels in parts if labels is None}
+    rows = [row | {"label": None} if row["split"] in unlabelled else row for row in rows]
     left = np.array([row["margin_left"] for row in rows])
     summary = {
         "images": len(rows),

@@ -86,8 +86,10 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
         labels: (images,).
 
     Raises:
-        LipscaleError: logits are not finite.
+        LipscaleError: logits have another dtype, whose rounding `Certificate.rounding` does not cover, or are not finite.
     """
+    if logits.dtype != np.float64:
+        raise LipscaleError(f"certify: the logits are {logits.dtype}; allowed: float64, from `exact_logits`")
     if not np.isfinite(logits).all():
         raise LipscaleError("certify: the logits hold NaN or infinity; allowed: finite numbers")
     rows = np.arange(len(labels))
@@ -108,10 +110,15 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
     return margins, np.where(lowered.min(axis=1) > 0, radii, 0.0), each.min(axis=1)
 
 
-def radii_rows(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> Iterator[dict]:
-    """A row of RADII_COLUMNS for each image. Arguments as for `certified_radii`."""
-    columns = (range(len(labels)), labels.tolist(), logits.argmax(axis=1).tolist())
-    numbers = (column.tolist() for column in certified_radii(logits, labels, promise))
+def radii_rows(logits: np.ndarray, labels: np.ndarray | None, promise: Certificate) -> Iterator[dict]:
+    """A row of RADII_COLUMNS for each image. Arguments as for `certified_radii`.
+
+    Without labels, `label` is empty, and radii are those within which the prediction does not change.
+    """
+    predictions = logits.argmax(axis=1)
+    truth = predictions if labels is None else labels
+    columns = (range(len(logits)), [None] * len(logits) if labels is None else labels.tolist(), predictions.tolist())
+    numbers = (column.tolist() for column in certified_radii(logits, truth, promise))
     return (dict(zip(RADII_COLUMNS, row, strict=True)) for row in zip(*columns, *numbers, strict=True))
 
 

@@ -29,7 +29,8 @@ def certificate_file(network: PlainNetwork, found: Certification, model_sha256: 
     """
     promise = found.certificate
     margins = _lowered(found.margins, promise.rounding)
-    columns = (column.tolist() for column in (found.labels, margins, found.radii))
+    classes = found.predictions if found.labels is None else found.labels
+    columns = (column.tolist() for column in (classes, margins, found.radii))
     lipschitz = max(promise.lipschitz, promise.lipschitz_certified)
     return {
         "format": FORMAT,

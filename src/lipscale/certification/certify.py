@@ -1,5 +1,6 @@
 """Certified radii of images, in one call."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,15 @@ class Certification:
 
     Attributes:
         logits: (images, classes), float64.
-        labels: (images,); the predictions where no labels were given.
-        margins: (images,), f_y - max_{j != y} f_j, y the label.
+        labels: (images,), or None where no labels were given.
+        margins: (images,), f_y - max_{j != y} f_j, y the label, or the prediction where there is none.
         radii: (images,), no perturbation of smaller l2 norm, pixels in [0, 1], changes the class; 0 where it is not the label.
         pair_radii: (images,), the same from the constant of each pair of classes; never smaller.
         certificate: of the network.
     """
 
     logits: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     margins: np.ndarray
     radii: np.ndarray
     pair_radii: np.ndarray
@@ -52,9 +53,29 @@ class Certification:
         Args:
             epsilon: l2 budget in 1/255; 0 gives the clean accuracy.
             pairs: use `pair_radii`.
+
+        Raises:
+            LipscaleError: there are no labels, or epsilon is below 0 or NaN.
         """
+        if self.labels is None:
+            raise LipscaleError("certify: without labels there is no accuracy; allowed: share_decided, or labels for `certify`")
         if epsilon == 0:
             return float((self.predictions == self.labels).mean())
+        return self._share(epsilon, pairs)
+
+    def share_decided(self, epsilon: float, pairs: bool = False) -> float:
+        """Share of images without labels whose prediction no perturbation of norm `epsilon` / 255 changes.
+
+        Raises:
+            LipscaleError: there are labels, or epsilon is not above 0.
+        """
+        if self.labels is not None:
+            raise LipscaleError("certify: with labels, radii are 0 for wrong predictions; allowed: accuracy")
+        return self._share(epsilon, pairs)
+
+    def _share(self, epsilon: float, pairs: bool) -> float:
+        if not epsilon > 0:  # a radius of 0 says nothing
+            raise LipscaleError(f"certify: epsilon is {epsilon}; allowed: a number above 0, in 1/255")
         return float(((self.pair_radii if pairs else self.radii) >= distance(epsilon)).mean())
 
 
@@ -75,20 +96,15 @@ def certify(network: PlainNetwork, images, labels=None) -> Certification:
         raise LipscaleError(f"certify: the network is {type(network).__name__}; allowed: what lipscale.export or load returns")
     pixels, labels = torch.as_tensor(images), None if labels is None else np.asarray(torch.as_tensor(labels).cpu())
     _check_images(pixels, network)
+    promise = certificate(network)
     device = next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
-    logits = exact_logits(_in_float64(network), pixels, device).numpy()
+    logits = exact_logits(copy.deepcopy(network).double().eval(), pixels, device).numpy()
     predictions = logits.argmax(axis=1)
     if labels is not None:
         _check_labels(labels, *logits.shape)
-    truth = predictions if labels is None else labels.astype(np.int64)
-    promise = certificate(network)
-    return Certification(logits, truth, *certified_radii(logits, truth, promise), promise)
-
-
-def _in_float64(network: PlainNetwork) -> PlainNetwork:
-    copy = PlainNetwork(network.specification, network.lipschitz, network.image_shape)
-    copy.load_state_dict({name: tensor.double() for name, tensor in network.state_dict().items()}, assign=True)
-    return copy.eval()
+        labels = labels.astype(np.int64)
+    truth = predictions if labels is None else labels
+    return Certification(logits, labels, *certified_radii(logits, truth, promise), promise)
 
 
 def _check_images(images: torch.Tensor, network: PlainNetwork) -> None:

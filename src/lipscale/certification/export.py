@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from lipscale.certification.additions import check_additions
 from lipscale.certification.freezing import freeze
 from lipscale.certification.own import from_modules
 from lipscale.certification.plain_layers import PlainNetwork
@@ -30,4 +31,5 @@ def export(network: nn.Module, image_shape: Sequence[int], lipschitz: float | No
         return from_modules(network, image_shape, lipschitz)
     if lipschitz is not None:
         raise LipscaleError(f"export: lipschitz is {lipschitz}, but a LipschitzNetwork has its own L; allowed: none")
+    check_additions(network)
     return freeze(network, image_shape)

@@ -11,6 +11,7 @@ from torch import nn
 from lipscale.certification.norms import conv_norm_bound, matrix_norm_bound
 from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
+from lipscale.networks.maxmin import MaxMin
 from lipscale.networks.network import LipschitzNetwork, layer_family
 
 NEARLY_ORTHOGONAL = 0.05  # how far below 1 rounding brings the norm of an orthogonal layer: what orthogonium's tests allow for
@@ -30,10 +31,12 @@ def freeze(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwor
         image_shape: (channels, height, width); norms of convolutions are bounded at the sizes that follow from it.
 
     Raises:
-        LipscaleError: a layer is of another kind than `networks.network` builds, or its weights are not finite.
+        LipscaleError: a layer or the activation is of another kind than `networks.network` builds, or weights are not finite.
     """
     if type(network).forward is not LipschitzNetwork.forward:
         raise LipscaleError(f"export: {type(network).__name__} has a forward of its own; allowed: that of LipschitzNetwork")
+    if type(network.activation) is not MaxMin:
+        raise LipscaleError(f"export: the activation is {type(network.activation).__name__}; allowed: MaxMin of lipscale")
     family, free = layer_family(network.family), math.isinf(network.lipschitz)
     channels, side, _ = image_shape
     specification: list[dict] = [{"layer": "centre", "channels": channels}]

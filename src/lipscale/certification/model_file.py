@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save as serialized
 
 from lipscale.certification.plain_layers import PlainNetwork, Scale
+from lipscale.certification.specification import specification_of
 from lipscale.errors import LipscaleError
 
 
@@ -21,8 +22,12 @@ def to_bytes(network: PlainNetwork) -> bytes:
     """The content of the file. L without constraint is the string "inf", since JSON has no infinity.
 
     Raises:
-        LipscaleError: a scale is not finite.
+        LipscaleError: a scale is not finite, or layers were changed since the network was made.
     """
+    with torch.device("meta"):
+        as_made = PlainNetwork(network.specification, network.lipschitz, network.image_shape)
+    if specification_of(network) != specification_of(as_made):
+        raise LipscaleError("the layers were changed after export; allowed: change the original network and export it again")
     lipschitz = network.lipschitz if math.isfinite(network.lipschitz) else "inf"
     description = {"specification": network.specification, "lipschitz": lipschitz, "image_shape": network.image_shape}
     try:

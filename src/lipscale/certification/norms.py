@@ -30,6 +30,8 @@ import math
 import torch
 from torch.nn.functional import conv2d, pad
 
+from lipscale.certification.torus import embedded
+
 ITERATIONS = 16
 GOOD_ENOUGH = 1e-6  # relative, of the square of the norm: what the iteration could still gain is less
 LARGEST_MATRIX = 2**20  # entries, also of what it is made from
@@ -104,10 +106,7 @@ def conv_norm_bound(
     K the Fourier transform of the kernel (Sedghi, Gupta and Long, ICLR 2019, for stride 1). Where the kernel is placed
     relative to the pixel, which padding decides, changes phases only. The norm is the largest one of a block.
 
-    Zero padding. Embed the image in a torus that is so large, in each direction of its own, that a kernel placed at any
-    output position meets each pixel where it does without the torus and zeros elsewhere: side + padding pixels are enough,
-    as the zeros on both sides may be the same ones. The zero-padded convolution is then the circular one on the torus,
-    restricted to inputs that vanish outside the image and to some of the outputs, and a part of a matrix has no larger norm.
+    Otherwise the convolution is a part of a circular one, see `torus.py`, and a part of a matrix has no larger norm.
 
     Where something was left out and the layer is small, its matrix is bounded as well, and the smaller bound is taken.
 
@@ -122,40 +121,25 @@ def conv_norm_bound(
         padding_mode: zeros or circular.
 
     Raises:
-        ValueError: circular padding where the stride does not divide the size, the kernel is larger than it, or outputs
-            would repeat others; or another padding mode.
+        ValueError: as `torus.embedded`, or entries that are not finite.
     """
+    part, torus, strides, whole = embedded(kernel, size, stride, padding, padding_mode)
+    if not part.numel():
+        return 0.0
+    rounding = 4 * gamma(math.prod(part.shape[2:]) + 16) * part.abs().sum((2, 3)).norm().item()
+    bound = rounded_up(matrix_norm_bound(_fourier_blocks(part, torus, strides)) / math.sqrt(math.prod(strides)) + rounding)
+    if whole:
+        return bound
     out_channels, in_channels, *taps = kernel.shape
     outputs = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, taps, stride, padding, strict=True)]
-    if min(outputs) < 1:
-        raise ValueError(f"a kernel of {taps} on images of {list(size)} with padding {list(padding)}; allowed: some output")
-    torus = _torus(size, taps, stride, padding, outputs, padding_mode)
-    rounding = 4 * gamma(math.prod(taps) + 16) * kernel.abs().sum((2, 3)).norm().item()
-    bound = rounded_up(matrix_norm_bound(_fourier_blocks(kernel, torus, stride)) / math.sqrt(math.prod(stride)) + rounding)
-    whole = padding_mode == "circular" and all(o * s == n for o, s, n in zip(outputs, stride, torus, strict=True))
     inputs = in_channels * math.prod(size)
     padded = in_channels * math.prod(n + 2 * p for n, p in zip(size, padding, strict=True))
-    if whole or inputs * max(padded, out_channels * math.prod(outputs)) > LARGEST_MATRIX:
+    if inputs * max(padded, out_channels * math.prod(outputs)) > LARGEST_MATRIX:
         return bound
     return min(bound, matrix_norm_bound(_conv_matrix(kernel, size, stride, padding, padding_mode)))
 
 
-def _torus(size, taps, stride, padding, outputs, padding_mode: str) -> list[int]:
-    """(height, width) of the torus that the convolution is a part of. All arguments are (vertical, horizontal)."""
-    if padding_mode == "zeros":
-        sides = zip(size, taps, stride, padding, outputs, strict=True)
-        return [-(-max(n + p, k, s * o) // s) * s for n, k, s, p, o in sides]
-    if padding_mode != "circular":
-        raise ValueError(f"padding mode {padding_mode!r}; allowed: zeros, circular")
-    if not all(n % s == 0 and k <= n and o <= n // s for n, k, s, o in zip(size, taps, stride, outputs, strict=True)):
-        raise ValueError(
-            f"a circular {taps} kernel with stride {list(stride)} and padding {list(padding)} on images of {list(size)}; "
-            "allowed: sizes that are multiples of the stride and at least the kernel's, at most size / stride outputs"
-        )
-    return list(size)
-
-
-def _fourier_blocks(kernel: torch.Tensor, torus: list[int], stride: tuple[int, int]) -> torch.Tensor:
+def _fourier_blocks(kernel: torch.Tensor, torus: list[int], stride: list[int]) -> torch.Tensor:
     """The blocks of a circular convolution, times the root of the product of the strides: (frequencies, out, aliases * in)."""
 
     def wave(n: int, taps: int) -> torch.Tensor:

@@ -21,9 +21,19 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from lipscale.certification.additions import check_additions
 from lipscale.certification.bounds import bounds
 from lipscale.certification.comparison import check_same_function, unwrapped
-from lipscale.certification.plain_layers import KIND_OF, KINDS, GroupSort2, PlainNetwork, Residual, Scale, kind_of
+from lipscale.certification.plain_layers import (
+    KIND_OF,
+    Centre,
+    GroupSort2,
+    PlainNetwork,
+    Residual,
+    Scale,
+    kind_of,
+)
+from lipscale.certification.specification import specification_of
 from lipscale.errors import LipscaleError
 from lipscale.networks.families.base import plain
 
@@ -40,6 +50,7 @@ DO_NOTHING = (
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
 )  # fmt: skip  (in evaluation mode)
+CALLS = ("__call__", "_call_impl", "_wrapped_call_impl")  # what runs a module's forward
 LIBRARIES = {"torch": "torch", "orthogonium": "orthogonium", "deel": "deel-torchlip", "lipscale": "lipscale"}
 
 
@@ -61,35 +72,19 @@ def from_modules(network: nn.Module, image_shape: Sequence[int], lipschitz: floa
             f"the network is {_name(network)}; allowed: torch.nn.Sequential. Pass the Sequential inside, and write a factor as "
             "a lipscale.Scale at its end"
         )
-    _check_hooks(network)
+    check_additions(network)
     fixed = unwrapped(network)
     layers = nn.Sequential(*_plain_layers(fixed, ""))
-    copy = PlainNetwork(_specification(layers), math.inf, image_shape)
+    copy = PlainNetwork(specification_of(layers), math.inf, image_shape)
     copy.load_state_dict({name: tensor.detach().float() for name, tensor in layers.state_dict().items()})
     copy.lipschitz = max(bounds(copy, copy.image_shape).slope, float(lipschitz or 0.0))
     check_same_function(network, fixed, copy)
     return copy.eval()
 
 
-def _check_hooks(network: nn.Module) -> None:
-    """Raises LipscaleError where something besides the layers would run."""
-    for name, module in network.named_modules():
-        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        if not hooks and "forward" not in vars(module):
-            continue
-        where = f"layer {name}" if name else "the network"
-        if {type(hook).__name__ for hook in hooks} & {"SpectralNorm", "WeightNorm"}:
-            raise LipscaleError(
-                f"{where} has the weights of torch.nn.utils.spectral_norm or weight_norm, set by a hook; allowed: those "
-                "of torch.nn.utils.parametrizations"
-            )
-        what = "a hook" if hooks else "a forward of its own"
-        raise LipscaleError(f"{where} ({type(module).__name__}) has {what}, which a copy would not have; allowed: none")
-
-
 def _plain_layers(network: nn.Sequential, where: str) -> list[nn.Module]:
     """The layers that compute what `network` does, nested ones in one list."""
-    if not _inherits(network, nn.Sequential, "forward", "__iter__", "__call__"):
+    if not _inherits(network, nn.Sequential, "forward", "__iter__", *CALLS):
         place = f"layer {where.rstrip('.')}" if where else "the network"
         raise LipscaleError(f"{place} is {_name(network)}, with a forward of its own; allowed: torch.nn.Sequential")
     layers = []
@@ -103,7 +98,7 @@ def _converted(layer: nn.Module, where: str) -> list[nn.Module]:
         return _plain_layers(layer, f"{where}.")
     if type(layer) in DO_NOTHING:
         return []
-    if isinstance(layer, nn.Linear) and _inherits(layer, nn.Linear, "forward", "__call__"):
+    if isinstance(layer, nn.Linear) and _inherits(layer, nn.Linear, "forward", *CALLS):
         return [_fixed(layer, where)]
     if isinstance(layer, nn.Conv2d) and _is_plain_convolution(layer):
         copy = _fixed(layer, where)
@@ -122,6 +117,7 @@ def _converted(layer: nn.Module, where: str) -> list[nn.Module]:
     if type(layer) not in KIND_OF.keys() - {nn.Linear, nn.Conv2d}:
         raise LipscaleError(f"layer {where} is {_name(layer)}{_reason(layer)}; allowed: {ALLOWED}")
     kind_of(layer, where)
+    _check_tensors(layer, where)
     return [layer]
 
 
@@ -133,14 +129,22 @@ def _residual(layer: Residual, where: str) -> Residual:
 
 def _fixed(layer: nn.Linear | nn.Conv2d, where: str) -> nn.Linear | nn.Conv2d:
     copy = plain(layer)
-    for tensor in copy.parameters():
+    _check_tensors(copy, where)
+    if isinstance(copy, nn.Conv2d) and copy.padding_mode not in ("zeros", "circular"):
+        raise LipscaleError(f"layer {where} ({_name(layer)}) has padding_mode {copy.padding_mode!r}; allowed: zeros, circular")
+    return copy
+
+
+def _check_tensors(layer: nn.Module, where: str) -> None:
+    for tensor in layer.state_dict().values():
         if tensor.dtype not in (torch.float32, torch.float64):
             raise LipscaleError(f"layer {where} ({_name(layer)}) has {tensor.dtype} weights; allowed: float32 and float64")
         if not tensor.isfinite().all():
             raise LipscaleError(f"layer {where} ({_name(layer)}) has weights that are not finite; allowed: numbers")
-    if isinstance(copy, nn.Conv2d) and copy.padding_mode not in ("zeros", "circular"):
-        raise LipscaleError(f"layer {where} ({_name(layer)}) has padding_mode {copy.padding_mode!r}; allowed: zeros, circular")
-    return copy
+    if isinstance(layer, Centre) and layer.mean.shape != (layer.channels, 1, 1):
+        raise LipscaleError(
+            f"layer {where} (Centre) has a mean of shape {list(layer.mean.shape)}; allowed: {[layer.channels, 1, 1]}"
+        )
 
 
 def _padding(layer: nn.Conv2d, where: str) -> tuple[int, ...]:
@@ -159,7 +163,7 @@ def _padding(layer: nn.Conv2d, where: str) -> tuple[int, ...]:
 
 def _is_plain_convolution(layer: nn.Conv2d) -> bool:
     """A convolution of torch, or of deel-torchlip without the symmetric padding that torch has not."""
-    if not _inherits(layer, nn.Conv2d, "_conv_forward", "__call__"):
+    if not _inherits(layer, nn.Conv2d, "_conv_forward", *CALLS):
         return False
     forward = type(layer).forward
     of_torchlip = forward.__module__.startswith("deel.torchlip.") and forward.__qualname__ == "PadConv2d.forward"
@@ -190,16 +194,3 @@ def _reason(layer: nn.Module) -> str:
     if _is_of_torchlip(layer, "MaxMin"):
         return ", which has twice as many outputs as inputs"
     return ""
-
-
-def _specification(network: nn.Sequential, where: str = "") -> list[dict]:
-    specification = []
-    for position, layer in enumerate(network):
-        name = kind_of(layer, f"{where}{position}")
-        entry = {"layer": name} | {argument: getattr(layer, argument) for argument in KINDS[name].arguments}
-        if name in ("dense", "conv"):
-            entry["bias"] = layer.bias is not None
-        if isinstance(layer, Residual):
-            entry["branch"] = _specification(layer.branch, f"{where}{position}.")
-        specification.append(entry)
-    return specification

@@ -12,6 +12,7 @@ from orthogonium import layers as orthogonium
 from torch import nn
 
 from lipscale.certification import layer_shapes
+from lipscale.certification.additions import addition
 from lipscale.certification.layer_shapes import Shape
 from lipscale.errors import LipscaleError
 from lipscale.networks.circular import convolved
@@ -179,8 +180,8 @@ def kind_of(layer: nn.Module, where: str) -> str:
     name = KIND_OF.get(type(layer))
     if name is None:
         raise LipscaleError(f"layer {where} is {type(layer).__name__}; allowed: {ALLOWED}, unparametrized")
-    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
-        raise LipscaleError(f"layer {where} ({name}) has a hook or a forward of its own; allowed: plain {ALLOWED}")
+    if added := addition(layer):
+        raise LipscaleError(f"layer {where} ({name}) has {added}; allowed: plain {ALLOWED}")
     for attribute, value in KINDS[name].supported.items():
         if getattr(layer, attribute) != value:
             raise LipscaleError(f"layer {where} ({name}) has {attribute} {getattr(layer, attribute)!r}; allowed: {value!r}")
@@ -193,9 +194,11 @@ def kind_of(layer: nn.Module, where: str) -> str:
 
 def check_kinds(network: nn.Sequential, where: str = "") -> None:
     """Raises LipscaleError for the first layer, also in a branch, that is not in KINDS."""
+    place = f"the branch {where.rstrip('.')}" if where else "the network"
     if type(network) not in (nn.Sequential, PlainNetwork):
-        place = f"the branch {where.rstrip('.')}" if where else "the network"
         raise LipscaleError(f"{place} is {type(network).__name__}; allowed: torch.nn.Sequential, no subclass")
+    if added := addition(network):
+        raise LipscaleError(f"{place} has {added}; allowed: layers only")
     if where.count(".") > _DEEPEST:
         raise LipscaleError(f"layer {where.rstrip('.')} is a branch within {_DEEPEST} branches; allowed: fewer")
     for position, layer in enumerate(network):

@@ -2,7 +2,8 @@
 
 MODEL is a .safetensors file that `lipscale.save` wrote, or the name of a published network, EXPERIMENT/RUN. IMAGES is a
 prepared data set, whose test split is taken, or an .npz file with the array `images` (uint8, or in [0, 1]) and, if there are
-any, `labels`.
+any, `labels`. Without labels, the column `label` is empty, and the printed share is that of the images whose prediction is
+certified not to change; it is no accuracy.
 
 With --certificate, what was found is also written for `checker/check.py`, which proves it without lipscale.
 
@@ -29,6 +30,7 @@ from lipscale.published import load
 from lipscale.steps.common import add_device
 from lipscale.steps.images import arrays_file, read_images
 from lipscale.store import files
+from lipscale.store.checksums import check_unrecorded
 from lipscale.store.published import find
 from lipscale.training.devices import select_device
 
@@ -49,6 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     if min(options.epsilons) < 1:
         raise LipscaleError(f"certify: --epsilons is {min(options.epsilons)}; allowed: 1 or more, in 1/255")
+    for output in filter(None, (options.output, options.certificate)):
+        check_unrecorded(output)
     network = load(options.model, select_device(options.device))
     images, labels = read_images(options.images)
     found = certify(network, images, labels)
@@ -57,23 +61,25 @@ def run(options: argparse.Namespace) -> None:
     if options.certificate:
         checksums = files.sha256(find(options.model)), files.sha256(arrays_file(options.images))
         files.write_json(options.certificate, certificate_file(network, found, *checksums))
-    _print(found, labels is not None, options.epsilons)
+    _print(found, options.epsilons)
 
 
-def _print(found: Certification, labelled: bool, epsilons: list[int]) -> None:
+def _print(found: Certification, epsilons: list[int]) -> None:
     """What is certified, as CSV. Without labels, only the share of images whose prediction is certified not to change."""
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("quantity", "value"))
     table.writerow(("images", len(found.predictions)))
     table.writerow(("lipschitz", found.certificate.lipschitz))
     table.writerow(("lipschitz_certified", found.certificate.lipschitz_certified))
-    if labelled:
+    if found.labels is None:
+        name, share = "decided", found.share_decided
+    else:
+        name, share = "certified", found.accuracy
         table.writerow(("clean_accuracy", found.accuracy()))
-    name = "certified" if labelled else "decided"
     for epsilon in epsilons:
-        table.writerow((f"{name}_{epsilon}", found.accuracy(epsilon)))
-        table.writerow((f"pair_{name}_{epsilon}", found.accuracy(epsilon, pairs=True)))
-    for epsilon in epsilons if labelled else ():
+        table.writerow((f"{name}_{epsilon}", share(epsilon)))
+        table.writerow((f"pair_{name}_{epsilon}", share(epsilon, pairs=True)))
+    for epsilon in epsilons if found.labels is not None else ():
         bounds = certified_calibration(found.logits, found.labels, found.certificate, epsilon)
         for measure in MEASURES:
             table.writerow((f"{measure}_{epsilon}", getattr(bounds, measure)))

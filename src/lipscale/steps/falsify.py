@@ -22,11 +22,13 @@ from lipscale.errors import LipscaleError
 from lipscale.steps.common import add_device
 from lipscale.steps.images import read_images
 from lipscale.store import files, locks, provenance
-from lipscale.store.checksums import checked, record
+from lipscale.store.checksums import check_unrecorded, checked, record
 from lipscale.store.dataset import read_dataset
 from lipscale.store.published import find
 from lipscale.store.run_folder import RunFolder
 from lipscale.training.devices import select_device
+
+SUFFIXES = (".csv", ".json")  # of the two result files
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +56,25 @@ def run(options: argparse.Namespace) -> None:
         raise LipscaleError("falsify: MODEL needs --data; allowed: a prepared data set, or an .npz file of images and labels")
     if options.output and len(options.models) > 1:
         raise LipscaleError("falsify: --output takes one MODEL; allowed: several models without --output")
-    for path in options.models:
-        _falsify_run(RunFolder(path)) if runs else _falsify_model(path, options)
+    if runs:
+        for path in runs:
+            _falsify_run(RunFolder(path))
+        return
+    stems = [options.output or _stem(path) for path in options.models]
+    for position, stem in enumerate(stems):
+        if stem in stems[:position]:
+            raise LipscaleError(f"falsify: two models would write {stem}.csv; allowed: one at a time, with --output")
+        for suffix in SUFFIXES:
+            check_unrecorded(stem.with_name(stem.name + suffix))
+    for path, stem in zip(options.models, stems, strict=True):
+        _falsify_model(path, stem, options)
+
+
+def _stem(name: Path) -> Path:
+    """Path of the result files of a model, without suffix."""
+    model = find(name)
+    beside = model if model == name else Path(model.name)  # nothing is written beside published networks
+    return beside.with_name(f"{model.stem}-falsification")
 
 
 def _falsify_run(folder: RunFolder) -> None:
@@ -68,16 +87,14 @@ def _falsify_run(folder: RunFolder) -> None:
         dataset, device = read_dataset(folder.data), select_device(settings.compute.device)
         found = falsify_dataset(load(model, device), dataset, chosen, device, folder.name)
         _write(found, model, chosen, folder / "falsification", {"data_sha256": dataset.sha256})
-        for name in ("falsification.csv", "falsification.json"):
-            record(folder / name, made_from=[model])
+        for suffix in SUFFIXES:
+            record(folder / f"falsification{suffix}", made_from=[model])
     found.check()
 
 
-def _falsify_model(name: Path, options: argparse.Namespace) -> None:
+def _falsify_model(name: Path, stem: Path, options: argparse.Namespace) -> None:
     chosen = Options(options.images, options.batch_size, options.seed)
     model = find(name)
-    beside = model if model == name else Path(model.name)  # nothing is written beside published networks
-    stem = options.output or beside.with_name(f"{model.stem}-falsification")
     torch.set_num_threads(options.threads)
     with locks.writing("falsify", [stem]):
         device = select_device(options.device)
@@ -101,7 +118,8 @@ def _falsify_model(name: Path, options: argparse.Namespace) -> None:
 
 
 def _write(found: Falsification, model: Path, chosen: Options, stem: Path, data: dict) -> None:
-    files.write_rows(stem.with_name(f"{stem.name}.csv"), COLUMNS, found.rows)
+    table, summary = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
+    files.write_rows(table, COLUMNS, found.rows)
     origin = {
         "options": asdict(chosen),
         "model_sha256": files.sha256(model),
@@ -110,4 +128,4 @@ def _write(found: Falsification, model: Path, chosen: Options, stem: Path, data:
         "machine": provenance.machine(),
         "versions": provenance.versions(),
     }
-    files.write_json(stem.with_name(f"{stem.name}.json"), found.summary | origin)
+    files.write_json(summary, found.summary | origin)

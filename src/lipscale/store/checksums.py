@@ -22,6 +22,12 @@ def record(path: Path, made_from: Sequence[Path] = ()) -> None:
     files.write_json(_record_path(path), {"format": FORMAT, "sha256": files.sha256(path), "made_from": sources})
 
 
+def check_unrecorded(path: Path) -> None:
+    """Raises LipscaleError where `path` has a checksum, which writing it would make wrong."""
+    if _record_path(path).exists():
+        raise LipscaleError(f"{path} belongs to the results of an experiment (it has a checksum); allowed: another output path")
+
+
 def checked(path: Path) -> Path:
     """`path`, if its content is what was recorded and its sources have not changed since.
 

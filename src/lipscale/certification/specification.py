@@ -1,0 +1,19 @@
+"""The list of layers that a model file holds, read from the layers themselves."""
+
+from torch import nn
+
+from lipscale.certification.plain_layers import KINDS, Residual, kind_of
+
+
+def specification_of(network: nn.Sequential, where: str = "") -> list[dict]:
+    """What `PlainNetwork` builds these layers from. Raises LipscaleError where a layer is not in KINDS."""
+    specification = []
+    for position, layer in enumerate(network):
+        name = kind_of(layer, f"{where}{position}")
+        entry = {"layer": name} | {argument: getattr(layer, argument) for argument in KINDS[name].arguments}
+        if name in ("dense", "conv"):
+            entry["bias"] = layer.bias is not None
+        if isinstance(layer, Residual):
+            entry["branch"] = specification_of(layer.branch, f"{where}{position}.")
+        specification.append(entry)
+    return specification
