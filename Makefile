@@ -22,8 +22,9 @@ figures: .venv/complete
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet rules host
 	@echo "Figures 1 to 5 are in results/$$(sed -n 's/^experiment: *//p' $(CONFIG))/figures"
 
+# Three processes for two cores, as some tests wait for SLURM, locks and other processes.
 test: .venv/complete
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 3 --dist loadfile
 
 docs: .venv/complete
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import synthetic
 from conftest import ROOT, lipscale
@@ -66,7 +67,10 @@ class Files:
         self.content = certificate_file(network, certify(network, images, labels), *self.checksums())
 
     def save(self) -> None:
-        model_file.save(self.network, self.model)
+        """As `lipscale.save` does, but also what that refuses."""
+        names = ("specification", "lipschitz", "image_shape")
+        description = {name: getattr(self.network, name) for name in names}
+        save_file(self.network.state_dict(), self.model, {"network": json.dumps(description)})
         np.savez(self.images, **self.arrays)
 
     def checksums(self) -> list[str]:
