@@ -14,9 +14,10 @@ from sklearn.datasets import load_digits
 import test_certificate
 import test_networks
 import test_norms
+import test_torus
 from lipscale.attacks import certified_images
 from lipscale.attacks.falsification import falsify
-from lipscale.certification import bounds, certificate, freezing, norms, plain_layers
+from lipscale.certification import bounds, certificate, freezing, norms, plain_layers, torus
 from lipscale.networks.network import build_network
 
 pytestmark = pytest.mark.slow
@@ -61,6 +62,23 @@ def test_wrong_padding_in_the_bound(monkeypatch):
 
     monkeypatch.setattr(test_norms, "conv_norm_bound", circular)
     caught(test_norms.test_conv_bound_is_never_below, "zeros", (4, 4), 0, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("meets", "test"),
+    [
+        (lambda tap, side, stride, padding, outputs: True, test_torus.test_taps_that_meet_no_pixel_count_for_nothing),
+        (
+            lambda tap, side, stride, padding, outputs: padding <= tap < side + padding,  # at the first output only
+            lambda: test_torus.test_bounds_are_never_below_and_not_far_above("zeros", list(test_torus.random_shapes(250))),
+        ),
+    ],
+    ids=["none", "too many"],
+)
+def test_wrong_taps_cropped_from_a_kernel(meets, test, monkeypatch):
+    monkeypatch.setattr(norms, "LARGEST_MATRIX", 0)
+    monkeypatch.setattr(torus, "_meets_a_pixel", meets)
+    caught(test)
 
 
 def test_wrong_padding_in_the_exported_network(monkeypatch):
