@@ -282,7 +282,7 @@ def noise(tmp_path, monkeypatch):
 
 
 def test_shipped_data_sets_are_found():
-    assert discovery.names(SOURCES) == ["cifar10", "cifar100", "digits", "imagefolder", "mnist5k"]
+    assert discovery.names(SOURCES) == ["cifar10", "cifar100", "digits", "imagefolder", "imagenet", "mnist5k", "tiny_imagenet"]
 
 
 def test_a_data_set_outside_of_the_tree_is_found(noise, tmp_path):
