@@ -5,7 +5,8 @@
 For each number of images: a folder of JPEG files is generated, prepared, trained on for an epoch by a small network, evaluated
 and certified, each by its own command, with `compute.in_memory_gib: 0`, so that images are read from the disk batch by batch.
 A tenth of the images is the validation split, another the test split. Peak memory is that of the largest process of a step, as
-the operating system counts it (`ru_maxrss`); `import` is Python with torch and nothing else.
+the operating system counts it (`ru_maxrss`). `cpu_seconds` are those on a core, which depend little on what else runs. `import`
+is Python with torch and nothing else.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 CLASSES = 10
-COLUMNS = ("images", "step", "seconds", "peak_mib")
+COLUMNS = ("images", "step", "seconds", "cpu_seconds", "peak_mib")
 RUN = "list-1-seed0"
 
 
@@ -41,7 +42,7 @@ def config(images: Path, count: int, side: int) -> dict:
     return {
         "experiment": "large",
         "dataset": {"name": "imagefolder", "path": str(images), "validation_images": count // 10, "image_size": side},
-        "network": {"architecture": "convnet", "patch": 8, "channels": [32], "depth": 1, "widths": [64]},
+        "network": {"architecture": "convnet", "patch": 8, "channels": [16], "depth": 1, "widths": [32]},
         "training": {"epochs": 1, "batch_size": 256, "learning_rate": 0.01, "augmentation": "crop-flip"},
         "runs": {
             "seeds": [0],
@@ -54,19 +55,23 @@ def config(images: Path, count: int, side: int) -> dict:
     }
 
 
-def measure(*command: object) -> tuple[float, float]:
-    """Seconds and peak memory in MiB of a command and the processes that it starts. Raises CalledProcessError if it fails."""
+def measure(*command: object) -> tuple[float, float, float]:
+    """Seconds, of these on a core, and peak memory in MiB of a command and the processes that it starts.
+
+    Raises:
+        CalledProcessError: it fails.
+    """
     start = time.perf_counter()
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def steps(folder: Path, count: int, side: int, jobs: int) -> dict[str, tuple[float, float]]:
-    """Seconds and peak memory by step."""
+def steps(folder: Path, count: int, side: int, jobs: int) -> dict[str, tuple[float, float, float]]:
+    """What `measure` gives, by step."""
     lipscale = (sys.executable, "-m", "lipscale")
     results = folder / "results" / "large"
     generate(folder / "images", count, side)
@@ -93,8 +98,8 @@ def main() -> None:
     rows = []
     for count in options.images:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            for step, (seconds, peak) in steps(Path(folder), count, options.side, options.jobs).items():
-                rows.append((count, step, round(seconds, 1), round(peak)))
+            for step, (seconds, on_cores, peak) in steps(Path(folder), count, options.side, options.jobs).items():
+                rows.append((count, step, round(seconds, 1), round(on_cores, 1), round(peak)))
                 print(*rows[-1], file=sys.stderr, flush=True)
     with options.output.open("w", newline="") if options.output else sys.stdout as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])

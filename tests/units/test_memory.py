@@ -23,7 +23,7 @@ from lipscale.training.batches import epoch_batches, in_order, load_splits
 
 torch.set_num_threads(1)
 device, peak = torch.device("cpu"), lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-settings = networks.Convnet(architecture="convnet", patch=32, channels=[2], depth=1, widths=[])
+settings = networks.Convnet(architecture="convnet", patch=16, channels=[2], depth=1, widths=[])
 network = build_network(settings, (3, 64, 64), 2, [0.5] * 3, 1.0)
 plain = export(network, (3, 64, 64)).double()
 exact_logits(plain, torch.zeros(250, 3, 64, 64), device)  # so that its buffers count for the start

@@ -191,8 +191,8 @@ def _recorded(record: Path, identity: str, paths: Sequence[Path]) -> dict[int, i
     if first != identity or not all(path.exists() for path in paths):
         print(f"{record.parent} holds unfinished arrays of other images; this step starts from the beginning", flush=True)
         return {}
-    whole = [line.split() for line in lines[:-1]]  # the last line is empty, or was cut off
-    return {int(number): int(crc) for number, crc in whole}
+    whole = (line.split() for line in lines[:-1])  # the last line is empty, or was cut off
+    return {int(line[0]): int(line[1]) for line in whole if len(line) == 2 and all(map(str.isdecimal, line))}
 
 
 def _create(path: Path, shape: tuple[int, ...]) -> None:
@@ -211,4 +211,6 @@ def _cannot_be_written(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:
+            raise
         raise LipscaleError(f"{folder} cannot be written: {files.explain(error.errno)}") from None
