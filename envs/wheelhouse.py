@@ -54,7 +54,12 @@ def present(folder: Path) -> set[str]:
 def collect(wanted: list[str], folder: Path, python: str, tags: list[str]) -> None:
     """Download the wheels, and build the packages that have none. Raises CalledProcessError where pip fails."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    target = ["--only-binary=:all:", f"--python-version={python}", "--implementation=cp", *(f"--platform={tag}" for tag in tags)]
+    target = [
+        "--only-binary=:all:",
+        f"--python-version={python}",
+        "--implementation=cp",
+        *(f"--platform={tag}" for tag in tags),
+    ]
     for pin in tqdm(wanted, desc="wheels", unit="wheel"):
         download = [*pip, "download", "--no-deps", "--quiet", f"--dest={folder}", *target, pin]
         if subprocess.run(download, capture_output=True, check=False).returncode:
@@ -77,7 +82,9 @@ def main() -> None:
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     parser.add_argument("--python", default=running, help="version of CPython there, default: %(default)s")
     parser.add_argument("--machine", default="x86_64", choices=["x86_64", "aarch64"], help="default: %(default)s")
-    parser.add_argument("--glibc", default="2.28", help="version of its C library there (`ldd --version`), default: %(default)s")
+    parser.add_argument(
+        "--glibc", default="2.28", help="version of its C library there (`ldd --version`), default: %(default)s"
+    )
     parser.add_argument("--folder", type=Path, default=Path("wheelhouse"), help="default: %(default)s")
     options = parser.parse_args()
     if not re.fullmatch(r"3\.\d+", options.python) or not re.fullmatch(r"2\.\d+", options.glibc):
