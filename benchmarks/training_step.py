@@ -112,9 +112,8 @@ def main() -> None:
 
     device = torch.cuda.get_device_name() if options.device != "cpu" else f"cpu, {options.threads} threads"
     passes = f"{experiment.compute.precision}{', compiled' if options.compile else ''}"
-    print(
-        f"{options.config}, {experiment.network.size or 'own size'}, {passes}, batch {batch_size}, {device}, torch {torch.__version__}"
-    )
+    size = options.size or "size of the config"
+    print(f"{options.config}, {size}, {passes}, batch {batch_size}, {device}, torch {torch.__version__}")
     print(f"{'':22}{'images/s':>10}{'ms a step':>11}{'over unconstrained: fastest':>30}{'median of rounds':>18}")
     free = seconds["unconstrained"]
     for name, times in seconds.items():

@@ -31,7 +31,7 @@ def marker_environment(python: str, machine: str) -> dict[str, str]:
 
 
 def pins(lock: str, python: str, machine: str) -> list[str]:
-    """The pins `name==version` of a lock that apply to this Python on this machine. pip would ask the running Python instead."""
+    """The pins `name==version` of a lock that apply to this Python on this machine. pip would ask the running Python."""
     environment = marker_environment(python, machine)
     found = [Requirement(line.split("#")[0]) for line in lock.splitlines() if line.split("#")[0].strip()]
     applying = [pin for pin in found if pin.marker is None or pin.marker.evaluate(environment)]

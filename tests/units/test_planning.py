@@ -279,7 +279,7 @@ def test_command(tmp_path):
 def test_allocations_that_no_node_can_hold_are_refused(tmp_path, monkeypatch):
     assert cluster.refusal(16, None) is None
     assert cluster.refusal(16, 16) is None
-    assert "16 cores, but the largest node of this cluster has 2:" in cluster.refusal(16, 2)
+    assert "16 cores, but the largest node of this cluster has 2," in cluster.refusal(16, 2)
     sinfo = tmp_path / "sinfo"
     sinfo.write_text("#!/bin/sh\nprintf '2\\n64\\n8\\n'\n")
     sinfo.chmod(0o755)

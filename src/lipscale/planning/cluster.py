@@ -23,6 +23,6 @@ def refusal(cores: int, largest: int | None) -> str | None:
     if largest is None or cores <= largest:
         return None
     return (
-        f"an allocation may have {cores} cores, but the largest node of this cluster has {largest}: a job that asks for more would "
+        f"an allocation may have {cores} cores, but the largest node of this cluster has {largest}, so that a larger job would "
         f"never start; set cores to at most {largest} in the profile, or give --cores {largest}"
     )
