@@ -30,7 +30,7 @@ figures: .venv/complete
 
 # Three processes for two cores, as some tests wait for SLURM, locks and other processes.
 test: .venv/complete
-	python -m pytest -n 3 --dist loadfile
+	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 docs: .venv/complete
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

@@ -34,9 +34,12 @@ onstart:
         write_configs(CONFIG, Path(RESULTS))
 
 
-# The sentence of a job that failed, last and once; or the end of its log.
+# The sentence of a job that failed, or the end of its log. Snakemake itself says after `onerror` that a job failed and where its
+# own log is, so the sentence is printed as the process ends.
 onerror:
+    import atexit
+
     from lipscale.store.logs import reasons
 
-    for sentence in reasons(Path(RESULTS) / "logs", since=STARTED):
-        print(sentence, file=sys.stderr, flush=True)
+    for sentence in reversed(reasons(Path(RESULTS) / "logs", since=STARTED)):  # what is registered last runs first
+        atexit.register(print, sentence, file=sys.stderr, flush=True)
