@@ -147,6 +147,9 @@ class Evaluation(Settings):
     """How robustness is evaluated."""
 
     epsilons: CountList = Field(description="l2 budgets of the attack, in 1/255 of the pixel range")
+    calibration_epsilons: CountList | None = Field(
+        None, description="the same for attacks and bounds on NLL, Brier score and ECE; null: those of epsilons"
+    )
     attack_images: Count = Field(
         description="largest number of test images whose robustness is evaluated, a seeded choice, the same for every run; "
         "AutoAttack attacks those that are classified correctly and certified by neither radius, and the spot checks"
@@ -161,6 +164,10 @@ class Evaluation(Settings):
     )
     attack_batch_size: Count = Field(description="images attacked at once")
     attack_seed: Seed = Field(0, description="seed of the choice of images and of the attack")
+
+    @property
+    def calibration_budgets(self) -> list[int]:
+        return sorted(self.calibration_epsilons or self.epsilons)
 
 
 class Figures(Settings):
