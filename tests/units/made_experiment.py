@@ -160,7 +160,7 @@ def _write_calibration_attack(folder: Path, label: list[int], prediction: list[i
             proven = {"certified_nll": bound, "certified_brier": bound / 2, "worst_case_ece": 0.5}
             reached = {"attacked_nll": bound - 0.1, "attacked_brier": bound / 2 - 0.1, "attacked_ece": abs(0.8 - 5 / 6)}
             cases.append({"epsilon": epsilon, "suffix": suffix, "temperature": 1.0} | proven | reached)
-            cases[-1] |= {f"evaluated_{name}": value for name, value in proven.items()}
+            cases[-1] |= {f"evaluated_{name}": value for name, value in proven.items()} | {"validation_certified_nll": bound}
     _write(folder / "calibration_attack.csv", table)
     _write(folder / "calibration_attack.json", {"epsilons": EPSILONS, "cases": cases, "seconds": 1.0})
 

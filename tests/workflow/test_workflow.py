@@ -19,7 +19,7 @@ from lipscale.store.checksums import record as record_checksum
 from lipscale.store.run_folder import RunFolder
 from lipscale.tables.falsifications import falsification_row
 
-FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "reliability", "certified"]
+FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure6", "reliability", "certified"]
 EPSILONS = TINY["evaluation"]["epsilons"]
 
 

@@ -23,7 +23,7 @@ from lipscale.attacks.calibration_directions import DIRECTIONS, Aims, aims
 from lipscale.attacks.calibration_results import CalibrationAttack, Case
 from lipscale.attacks.reached import Arrays, Ends, Reached
 from lipscale.certification.certificate import Certificate
-from lipscale.certification.certified_calibration import bounds_of_images, divided, summary
+from lipscale.certification.certified_calibration import ImageBounds, bounds_of_images, divided, summary
 from lipscale.certification.norms import UNIT, gamma
 from lipscale.progress import bar
 from lipscale.training.adversarial import Ball, gradient_and_logits
@@ -113,10 +113,15 @@ def attack_calibration(
 
 
 def _case(logits, labels, promise: Certificate, chosen, epsilon: int, suffix: str, temperature: float) -> Case:
-    promise = promise if temperature == 1 else divided(promise, logits, temperature)
-    bounds = bounds_of_images(logits / temperature, labels, promise, epsilon)
+    bounds = bounds_at(logits, labels, promise, epsilon, temperature)
     everything = summary(bounds, epsilon, np.arange(len(labels)))
     return Case(epsilon, suffix, temperature, bounds, everything, summary(bounds, epsilon, chosen))
+
+
+def bounds_at(logits, labels, promise: Certificate, epsilon: float, temperature: float) -> ImageBounds:
+    """`bounds_of_images` for logits / temperature; `promise` is the certificate of the logits."""
+    promise = promise if temperature == 1 else divided(promise, logits, temperature)
+    return bounds_of_images(logits / temperature, labels, promise, epsilon)
 
 
 def _joined(parts: list[Arrays]) -> Arrays:

@@ -13,8 +13,8 @@ import time
 import numpy as np
 import torch
 
-from lipscale.attacks.on_calibration import Options, State, attack_calibration, task
-from lipscale.certification.certificate import certificate
+from lipscale.attacks.on_calibration import CalibrationAttack, Options, State, attack_calibration, bounds_at, task
+from lipscale.certification.certificate import Certificate, certificate
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError, enough_memory
@@ -56,11 +56,12 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
     chosen = np.array([int(row["index"]) for row in folder.rows("attack.csv")])
     identity = task(options, temperatures) | {"model_sha256": files.sha256(model), "attacked": chosen.tolist()}
     content = state.load(folder / PARTIAL_CALIBRATION, identity)
+    arrays, promise = folder.logits(), certificate(network)
     found = attack_calibration(
         network,
         dataset.splits["test"],
-        folder.logits()["test_logits"],
-        certificate(network),
+        arrays["test_logits"],
+        promise,
         chosen,
         temperatures,
         options,
@@ -70,12 +71,20 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
         name=folder.name,
     )
     facts = {name: value for name, value in identity.items() if name != "attacked"}
-    facts |= {"evaluated_images": len(chosen), "cases": found.summary(), "seconds": time.perf_counter() - start}
+    facts |= {"evaluated_images": len(chosen), "cases": _cases(found, arrays, promise), "seconds": time.perf_counter() - start}
     files.write_json(folder / "calibration_attack.json", facts | {"versions": provenance.versions()})
     files.write_rows(folder / "calibration_attack.csv", found.columns(), found.rows())
     sources = [folder / name for name in ("model.safetensors", "logits.npz", "calibration.json", "attack.csv")]
     for suffix in ("csv", "json"):
         record(folder / f"calibration_attack.{suffix}", made_from=sources)
+
+
+def _cases(found: CalibrationAttack, arrays: dict[str, np.ndarray], promise: Certificate) -> list[dict]:
+    """The numbers of each case, with the certified NLL of the validation split, which an offset may be chosen by."""
+    logits, labels = arrays["validation_logits"], arrays["validation_labels"]
+    bounds = (bounds_at(logits, labels, promise, one.epsilon, one.temperature) for one in found.cases)
+    rows = zip(found.summary(), bounds, strict=True)
+    return [row | {"validation_certified_nll": float(one.nll.mean())} for row, one in rows]
 
 
 def _packed(batches: State) -> bytes:

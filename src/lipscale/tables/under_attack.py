@@ -19,6 +19,7 @@ MEASURES = (  # columns NAME_EPS and NAME_scaled_EPS of runs.csv
     "evaluated_certified_nll",
     "evaluated_certified_brier",
     "evaluated_worst_case_ece",
+    "validation_certified_nll",
 )
 CERTIFIED, ATTACKED = ("certified_nll", "certified_brier"), ("attacked_nll", "attacked_brier")  # means of columns of images
 
