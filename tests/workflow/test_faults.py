@@ -21,7 +21,7 @@ from lipscale.steps.train import CHECKPOINT, OUTPUTS
 from lipscale.store import files, locks, state
 from lipscale.store.configs import write_config
 from lipscale.store.dataset import read_dataset
-from lipscale.store.run_folder import PARTIAL, RunFolder
+from lipscale.store.run_folder import PARTIAL, PARTIAL_CALIBRATION, RunFolder
 from lipscale.training import loop
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,7 @@ def steps(folder: Path) -> dict[str, list[str]]:
         "train": [folder / "runs" / NEW],
         "evaluate": [folder / "runs" / DONE],
         "attack": [folder / "runs" / DONE],
+        "attack-calibration": [folder / "runs" / DONE],
         "tabulate": [folder],
         "draw": [folder, "--figures", "figure2"],
     }
@@ -68,7 +69,7 @@ def experiment(tmp_path_factory) -> Path:
     config["runs"] = {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [20]}
     assert lipscale("configure", folder, stdin=config).returncode == 0
     commands = steps(folder)
-    for step in ("train", "evaluate", "attack"):
+    for step in ("train", "evaluate", "attack", "attack-calibration"):
         commands[step][1:] = [str(folder / "runs" / name) for name in (DONE, OTHER)]
     for command in commands.values():
         assert main(command) == 0
@@ -172,7 +173,7 @@ def test_what_a_killed_process_leaves_is_overwritten(copied):
     for path in [*(copied / "tables").iterdir(), *of_run]:
         if path.is_file() or path.name == CHECKPOINT:
             path.with_name(f".partial-{path.name}").write_bytes(b"PK half a file")
-    for step in ("train", "evaluate", "attack", "tabulate"):
+    for step in ("train", "evaluate", "attack", "attack-calibration", "tabulate"):
         assert main(commands[step]) == 0
     after = contents(copied)
     assert set(after) == set(before)
@@ -228,9 +229,15 @@ def test_what_an_orphan_has_finished_is_not_done_again(copied, monkeypatch):
     assert not (run / CHECKPOINT).exists()
     repeat("attack", "lipscale.attacks.robustness.attack_batch", ["attack.csv"])
     assert (run / PARTIAL).exists()
-    (copied / "runs" / DONE / PARTIAL).write_text("left over")
+    repeat(
+        "attack-calibration",
+        "lipscale.attacks.on_calibration.gradient_and_logits",
+        ["calibration_attack.csv"],
+    )
+    for name in (PARTIAL, PARTIAL_CALIBRATION):
+        (copied / "runs" / DONE / name).write_text("left over")
     assert main(["tabulate", str(copied)]) == 0
-    assert not (copied / "runs" / DONE / PARTIAL).exists()
+    assert not {PARTIAL, PARTIAL_CALIBRATION} & {path.name for path in (copied / "runs" / DONE).iterdir()}
 
 
 def test_evaluation_does_not_wait_for_an_attack(experiment, capsys):
