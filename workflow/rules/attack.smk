@@ -59,7 +59,7 @@ rule attack_calibration:
         gres=GPU,
         gpu_share=GPU_SHARE,
     params:
-        settings=settings_of(lambda settings: settings.evaluation.calibration_budgets),
+        settings=settings_of(lambda settings: settings.calibration_budgets),
         runs=runs_of,
     shell:
         "python -m lipscale attack-calibration {params.runs:q} 2>&1 | tee {log:q}"

@@ -147,9 +147,7 @@ class Evaluation(Settings):
     """How robustness is evaluated."""
 
     epsilons: CountList = Field(description="l2 budgets of the attack, in 1/255 of the pixel range")
-    calibration_epsilons: CountList | None = Field(
-        None, description="the same for attacks and bounds on NLL, Brier score and ECE; null: those of epsilons"
-    )
+    calibration_epsilons: CountList | None = Field(None, description="budgets of calibration under attack; null: epsilons")
     attack_images: Count = Field(
         description="largest number of test images whose robustness is evaluated, a seeded choice, the same for every run; "
         "AutoAttack attacks those that are classified correctly and certified by neither radius, and the spot checks"
@@ -164,10 +162,6 @@ class Evaluation(Settings):
     )
     attack_batch_size: Count = Field(description="images attacked at once")
     attack_seed: Seed = Field(0, description="seed of the choice of images and of the attack")
-
-    @property
-    def calibration_budgets(self) -> list[int]:
-        return sorted(self.calibration_epsilons or self.epsilons)
 
 
 class Figures(Settings):
@@ -204,6 +198,11 @@ class Compute(Settings):
         1,
         description="training and attack jobs that share a GPU at a time, on one machine or in one allocation; small networks "
         "leave most of a GPU idle",
+    )
+    in_memory_gib: NonNegativeNumber = Field(
+        2,
+        description="training and validation images that take more, with 1 byte per value, are read from the disk in the "
+        "background, batch by batch, with the same results; those that take less stay in memory, that of the GPU on a GPU; GiB",
     )
     mem_mb: Count = Field(2000, description="memory that a training or attack job asks for, MiB")
     train_runtime: Count = Field(60, description="time that a training job asks for, minutes")

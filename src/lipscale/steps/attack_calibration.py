@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     experiment, folders = run_folders(options.runs)
     with locks.writing("attack-calibration", [folder.path for folder in folders]):
-        dataset = read_dataset(experiment.data)
+        dataset = read_dataset(experiment.data, ["test"])
         for folder in folders:
             size = folder.settings.evaluation.attack_batch_size
             with enough_memory(
@@ -51,7 +51,7 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
     network, temperature = load(model, device), folder.json("calibration.json")["temperature"]
     if not math.isfinite(network.lipschitz):
         raise LipscaleError(f"run {folder.name} has no constraint, so nothing bounds its calibration; allowed: other runs")
-    options = Options(tuple(evaluation.calibration_budgets), evaluation.attack_batch_size)
+    options = Options(tuple(settings.calibration_budgets), evaluation.attack_batch_size)
     temperatures = {"": 1.0} | ({} if temperature is None else {"_scaled": temperature})
     chosen = np.array([int(row["index"]) for row in folder.rows("attack.csv")])
     identity = task(options, temperatures) | {"model_sha256": files.sha256(model), "attacked": chosen.tolist()}

@@ -64,7 +64,7 @@ def _calibration_attacked_differently(folder: Path, run: config.Run) -> str:
         before = files.read_json(folder / "calibration_attack.json")["epsilons"]
     except (OSError, ValueError, LookupError, TypeError):
         return ""
-    return "" if before == run.evaluation.calibration_budgets else f"evaluation.calibration_epsilons = {before!r}"
+    return "" if before == run.calibration_budgets else f"evaluation.calibration_epsilons = {before!r}"
 
 
 def _other_options(path: Path, run: config.Run, names: Mapping[str, str]) -> str:
