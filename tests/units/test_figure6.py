@@ -32,13 +32,14 @@ def test_points_are_proven_and_attacked_values_of_both_kinds(tables):
     assert (numbers["attacked"] <= numbers["certified"]).all()
     clean = numbers[numbers["epsilon"] == 0]
     assert (clean["attacked"] == clean["certified"]).all()
-    scaled = clean.loc[(clean["kind"] == "fixed") & (clean["measure"] == "nll"), "certified"]
+    scaled = clean.loc[(clean["kind"] == "fixed") & (clean["measure"] == "nll") & (clean["scaled"] == 1), "certified"]
     assert scaled.to_numpy() == pytest.approx(0.4)
     assert sorted(numbers.loc[numbers["kind"] == "front", "offset"].unique()) == [0, 36, 72, 144]
 
 
 def test_the_lowest_fixed_l_is_drawn_at_each_budget(tables):
     figure, numbers = figure6.draw(tables)
+    assert set(numbers.loc[numbers["kind"] == "fixed", "scaled"]) == {0, 1}
     fixed = numbers[(numbers["kind"] == "fixed") & (numbers["measure"] == "nll") & (numbers["epsilon"] == 72)]
     drawn = figure.axes[0].lines[-2].get_ydata()
     assert drawn[-1] == pytest.approx(fixed["certified"].min())

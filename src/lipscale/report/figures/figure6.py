@@ -18,11 +18,12 @@ TITLE = "6: calibration under attack"
 TABLES = ("runs", "intervals")
 MEASURES = {"nll": "NLL (nats)", "brier": "Brier score", "ece": "ECE (15 bins)"}
 BOUNDS = {"nll": "evaluated_certified_nll", "brier": "evaluated_certified_brier", "ece": "evaluated_worst_case_ece"}
+SUFFIXES = {"front": ("",), "fixed": ("", "_scaled")}  # of columns, by what a row of the figures of the front is
 FIXED_COLOUR = "black"
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each measure: LiST along its offsets, and the best fixed L with temperature scaling at each epsilon."""
+    """A panel for each measure: LiST along its offsets, and the best fixed L at each epsilon, as trained or scaled."""
     numbers = points(tables)
     figure, panels = plt.subplots(1, 3, figsize=(style.PAGE_WIDTH, 2.5), layout="constrained")
     front = list(numbers[numbers["kind"] == "front"].groupby("offset"))
@@ -45,29 +46,25 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 def points(tables: Tables) -> pd.DataFrame:
     """A row per setting, measure and epsilon: means over seeds, proven and attacked, over the attacked images.
 
-    At epsilon 0 both are the clean value, over all test images. Networks at fixed L are divided by T*.
+    At epsilon 0 both are the clean value, over all test images. Networks at fixed L have two rows, as trained and divided by T*.
     """
     budgets = sorted(int(found[1]) for found in map(re.compile(r"attacked_nll_(\d+)").fullmatch, tables.runs) if found)
-    suffixes = {"front": "", "fixed": "_scaled"}
-    names = [f"{name}{suffix}" for name in MEASURES for suffix in suffixes.values()]
-    of_budget = [*(f"attacked_{name}" for name in MEASURES), *BOUNDS.values()]
-    names += [f"{name}{suffix}_{epsilon}" for name in of_budget for suffix in suffixes.values() for epsilon in budgets]
-    table = series.estimates(tables, names)
-    table["kind"] = series.kinds(table)
+    means = tables.runs.groupby("setting").mean(numeric_only=True)
+    table = series.estimates(tables, [])
     rows = []
-    for row in table[table["kind"].isin(suffixes)].to_dict("records"):
-        key, suffix = {name: row[name] for name in [*series.SETTING, "kind", "seeds"]}, suffixes[row["kind"]]
-        for measure, bound in BOUNDS.items():
-            clean = row[f"{measure}{suffix}"]
-            rows.append(key | {"measure": measure, "epsilon": 0, "attacked": clean, "certified": clean})
-            for epsilon in budgets:
-                values = {
-                    "attacked": row[f"attacked_{measure}{suffix}_{epsilon}"],
-                    "certified": row[f"{bound}{suffix}_{epsilon}"],
-                }
-                rows.append(key | {"measure": measure, "epsilon": epsilon} | values)
-    columns = [*series.SETTING, "kind", "seeds", "measure", "epsilon", "attacked", "certified"]
-    return pd.DataFrame(rows, columns=columns)
+    for setting, kind in zip(table.to_dict("records"), series.kinds(table), strict=True):
+        key, row = {name: setting[name] for name in [*series.SETTING, "seeds"]}, means.loc[setting["setting"]]
+        for suffix in SUFFIXES.get(kind, ()):
+            for measure, bound in BOUNDS.items():
+                one = key | {"kind": kind, "scaled": int(suffix == "_scaled"), "measure": measure}
+                clean = row.get(f"{measure}{suffix}")
+                rows.append(one | {"epsilon": 0, "attacked": clean, "certified": clean})
+                for epsilon in budgets:
+                    end = f"{suffix}_{epsilon}"
+                    values = {"attacked": row.get(f"attacked_{measure}{end}"), "certified": row.get(f"{bound}{end}")}
+                    rows.append(one | {"epsilon": epsilon} | values)
+    columns = [*series.SETTING, "seeds", "kind", "scaled", "measure", "epsilon", "attacked", "certified"]
+    return pd.DataFrame(rows, columns=columns).astype({"attacked": float, "certified": float})
 
 
 def _best(fixed: pd.DataFrame) -> pd.DataFrame:
@@ -91,7 +88,7 @@ def _handles(lines: list, numbers: pd.DataFrame) -> list:
             label = rf"LiST, $\xi$ = {offset_title(row.setting, row.offset)}"
         else:
             values = numbers.loc[numbers["kind"] == "fixed", "initial_lipschitz"]
-            label = f"fixed $L$, scaled:\nlowest of {values.nunique()},\n{short(values.min())} to {short(values.max())}"
+            label = f"fixed $L$, also scaled:\nlowest of {values.nunique()},\n{short(values.min())} to {short(values.max())}"
         handles.append(Line2D([], [], color=colour, marker="o", ms=2.5, lw=1.0, label=label))
     if not handles:
         return [Line2D([], [], ls="", label="no network\nwith a constraint")]
