@@ -140,7 +140,7 @@ def test_intervals_of_settings(tables):
     table = tables["intervals"]
     assert list(table) == [*SETTING, "measure", "mean", "low", "high", "seeds", "images"]
     assert len(table) == len(RUNS) * len(INTERVALS) + 4 * 20  # of four settings with a constraint, calibration under attack
-    assert table["measure"].unique().tolist() == INTERVALS
+    assert table["measure"].unique().tolist()[: len(INTERVALS)] == INTERVALS
     assert (table["seeds"] == 2).all()
     assert (table["low"] <= table["mean"]).all()
     assert (table["mean"] <= table["high"]).all()
