@@ -37,7 +37,9 @@ READERS = {
     f"{RUN}/sweep.csv": "tabulate",
     f"{RUN}/radii.csv": "attack",
     f"{RUN}/certificate.json": "tabulate",
-    f"{RUN}/attack.csv": "tabulate",
+    f"{RUN}/attack.csv": "attack-calibration",
+    f"{RUN}/calibration_attack.csv": "tabulate",
+    f"{RUN}/calibration_attack.json": "tabulate",
     f"{RUN}/attack.json": "tabulate",
     "config.yaml": "tabulate",
     "data/train_images.npy": "train",
@@ -78,7 +80,7 @@ def refused(capsys):
             "page": ["provenance", results, "--launched", "x", "--output", results / "pages" / "provenance.html"],
             "publish": [results, "--folder", results / "published", "--command", "make figures"],
         }
-        folders = [results / RUN] if step in ("train", "evaluate", "attack") else [results]
+        folders = [results / RUN] if step in ("train", "evaluate", "attack", "attack-calibration") else [results]
         assert main([step, *map(str, extra.get(step, folders))]) == 1
         return capsys.readouterr().err.splitlines()[-1]
 
@@ -136,6 +138,7 @@ def test_files_of_another_run_are_refused(copied, refused):
     [
         ("training", "epochs", 3, r"list-1-seed0.config\.yaml was made with training\.epochs = 2, and the config says 3"),
         ("evaluation", "attack_images", 9, r"attack\.json was made with images = 8, and the config says 9"),
+        ("evaluation", "calibration_epsilons", [9], r"calibration_attack\.json was made with epsilons = \[72\], and the"),
         ("dataset", "split_seed", 1, r"manifest\.json was made with split_seed = 0, and the config says 1"),
         ("network", "bias", False, r"config\.yaml was made with network\.bias = True, and the config says False"),
     ],
