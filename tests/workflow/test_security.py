@@ -23,7 +23,7 @@ from lipscale.steps.images import read_images
 from lipscale.steps.train import CHECKPOINT
 from lipscale.store import state
 from lipscale.store.checksums import record
-from lipscale.store.dataset import ARRAYS, MANIFEST, read_dataset
+from lipscale.store.dataset import array_file, read_dataset
 from lipscale.store.run_folder import RunFolder
 from lipscale.training.checkpoint import UnreadableState, restore
 from lipscale.training.loop import Training
@@ -62,16 +62,19 @@ def written(value: object) -> bytes:
 
 
 def test_prepared_data_cannot_run_code(digits, tmp_path, marker):
-    shutil.copy(digits / MANIFEST, tmp_path)
-    record(tmp_path / MANIFEST)
-    np.savez(tmp_path / ARRAYS, train_images=np.array([Malicious(marker)], dtype=object))
-    record(tmp_path / ARRAYS)
-    with pytest.raises(LipscaleError, match="Object arrays cannot be loaded"):
-        read_dataset(tmp_path)
-    (tmp_path / ARRAYS).write_bytes(pickle.dumps(Malicious(marker)))
-    record(tmp_path / ARRAYS)
-    with pytest.raises(LipscaleError, match="cannot be read"):
-        read_dataset(tmp_path)
+    shutil.copytree(digits, tmp_path, dirs_exist_ok=True)
+    for name, said in (("train_images", "Python objects in dtype"), ("train_labels", "Object arrays cannot be loaded")):
+        path, whole = tmp_path / array_file(name), (tmp_path / array_file(name)).read_bytes()
+        np.save(path, np.array([Malicious(marker)], dtype=object))
+        record(path)
+        with pytest.raises(LipscaleError, match=said):
+            read_dataset(tmp_path)
+        path.write_bytes(pickle.dumps(Malicious(marker)))
+        record(path)
+        with pytest.raises(LipscaleError, match="cannot be read"):
+            read_dataset(tmp_path)
+        path.write_bytes(whole)
+        record(path)
 
 
 def test_images_of_a_user_cannot_run_code(tmp_path, marker):

@@ -12,6 +12,12 @@ COMPUTING = {"prepare_data", "train", "evaluate", "attack", "falsify_certificate
 # input of a rule: a changed setting reruns the rules that have it among their params. Nothing that was computed is
 # overwritten: runs and attacks of other settings are moved away first.
 onstart:
+    cores = workflow.resource_settings.cores
+    if workflow.executor_plugin.name == "slurm" and cores:
+        from lipscale.planning import cluster
+
+        if refusal := cluster.refusal(cores, cluster.largest_node()):
+            raise WorkflowError(refusal)
     from lipscale.store.configs import write_configs
     from lipscale.store.replaced import move_aside, not_asked_for
 

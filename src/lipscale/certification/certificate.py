@@ -28,6 +28,7 @@ from lipscale.certification.bounds import bounds, layer_bounds
 from lipscale.certification.norms import UNIT, gamma, rounded_up
 from lipscale.certification.plain_layers import PlainNetwork, Scale, shapes
 from lipscale.errors import LipscaleError
+from lipscale.parts import parts
 
 RADII_COLUMNS = ("index", "label", "prediction", "margin", "radius", "pair_radius")
 
@@ -92,6 +93,12 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
         raise LipscaleError(f"certify: the logits are {logits.dtype}; allowed: float64, from `exact_logits`")
     if not np.isfinite(logits).all():
         raise LipscaleError("certify: the logits hold NaN or infinity; allowed: finite numbers")
+    found = [_radii(logits[part], labels[part], promise) for part in parts(*logits.shape)]
+    margins, radii, pair_radii = (np.concatenate(column) for column in zip(*found, strict=True))
+    return margins, radii, pair_radii
+
+
+def _radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = np.arange(len(labels))
     differences = logits[rows, labels][:, None] - logits
     differences[rows, labels] = np.inf

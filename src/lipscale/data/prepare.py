@@ -1,6 +1,7 @@
 """A data set is prepared once: uint8 arrays, labels, a seeded choice of validation images, and a manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,16 +10,20 @@ from lipscale.data.dataset import SPLITS, Split, check_split
 from lipscale.data.source import Source
 from lipscale.errors import LipscaleError
 from lipscale.settings import Settings
-from lipscale.units import pixels
+
+if TYPE_CHECKING:
+    from lipscale.data.image_files import FileImages
 
 SOURCES = "lipscale.data.sources"
 
 
-def prepare(settings: Settings) -> tuple[dict[str, np.ndarray], dict]:
+def prepare(settings: Settings) -> tuple[dict[str, "np.ndarray | FileImages"], dict]:
     """Arrays and manifest of the data set that a checked section `dataset` of a config describes.
 
     The arrays are `train_images`, `train_labels`, and the same for `validation` and `test`, as `Split` describes them. Each
-    split keeps the order of the source, which the manifest names; training shuffles.
+    split keeps the order of the source, which the manifest names; training shuffles. Where images are files, they are listed
+    only, and decoded when `lipscale.store.dataset.write_dataset` writes them, which adds their mean and checksum to the
+    manifest.
 
     Raises:
         LipscaleError: the data set cannot be had or is damaged, or a split would be empty.
@@ -30,7 +35,7 @@ def prepare(settings: Settings) -> tuple[dict[str, np.ndarray], dict]:
                 split, tuple(settings.image_shape()), len(source.classes), f"data set {settings.name}: the {name} split"
             )
     splits = divide(source, settings)
-    arrays = {f"{name}_images": np.ascontiguousarray(split.images) for name, split in splits.items()}
+    arrays = {f"{name}_images": split.images for name, split in splits.items()}
     arrays |= {f"{name}_labels": split.labels for name, split in splits.items()}
     return arrays, _manifest(source, splits, settings)
 
@@ -71,8 +76,8 @@ def take(split: Split, count: int, generator: np.random.Generator, key: str, cla
     return Split(split.images[~chosen], split.labels[~chosen]), Split(split.images[chosen], split.labels[chosen])
 
 
-def _manifest(source: Source, splits: dict[str, Split], settings: Settings) -> dict:
-    """Everything that fits into JSON. The checksum of the arrays is added where they are written."""
+def _manifest(source: Source, splits: Mapping[str, Split], settings: Settings) -> dict:
+    """Everything that fits into JSON and is known before the images are."""
     return {
         "dataset": settings.name,
         "settings": settings.model_dump(mode="json"),
@@ -87,6 +92,5 @@ def _manifest(source: Source, splits: dict[str, Split], settings: Settings) -> d
             }
             for name, split in splits.items()
         },
-        "mean": pixels(splits["train"].images.mean(axis=(0, 2, 3), dtype=np.float64)).tolist(),
         "split_seed": settings.split_seed,
     }

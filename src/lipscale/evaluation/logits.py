@@ -1,33 +1,44 @@
 """Logits of a frozen network in float64: what temperatures, radii and certificates rest on."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from lipscale.data.dataset import in_parts
 from lipscale.errors import LipscaleError
 from lipscale.units import exact_pixels
 
 if TYPE_CHECKING:
     from lipscale.certification.plain_layers import PlainNetwork
 
-EVALUATION_BATCH = 1000  # images at once
+EVALUATION_BATCH = 1000  # images at once, fewer where they are larger than these:
+LARGEST = 3 * 32 * 32  # values of an image
 
 
-def exact_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.device) -> torch.Tensor:
+def evaluation_batch(image_shape: Sequence[int]) -> int:
+    """How many images are evaluated at once: a number whose values, and so the memory, stay the same as images grow."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * LARGEST // math.prod(image_shape)))
+
+
+def exact_logits(network: "PlainNetwork", images: torch.Tensor | np.ndarray, device: torch.device) -> torch.Tensor:
     """Logits (images, classes) in float64, on the CPU, with the rounding errors that the bounds of the layers cover.
 
     Args:
         network: in float64, on `device`.
-        images: uint8 or floating in [0, 1], (images, channels, height, width), on any device.
+        images: uint8 or floating in [0, 1], (images, channels, height, width), on any device; an array may be memory-mapped.
 
     Raises:
         LipscaleError: the images do not have the shape that the network was made for.
     """
     check_shape(images, network)
+    size = evaluation_batch(network.image_shape)
+    batches = images.split(size) if isinstance(images, torch.Tensor) else map(torch.from_numpy, in_parts(images, size))
     # cuDNN may choose a fast transform, whose errors are not those of inner products
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
-        parts = [network(exact_pixels(batch.to(device))).cpu() for batch in images.split(EVALUATION_BATCH)]
+        parts = [network(exact_pixels(batch.to(device))).cpu() for batch in batches]
     return torch.cat(parts)
 
 

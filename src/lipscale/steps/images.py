@@ -6,7 +6,7 @@ import numpy as np
 
 from lipscale.errors import LipscaleError
 from lipscale.store import files
-from lipscale.store.dataset import ARRAYS, read_dataset
+from lipscale.store.dataset import array_file, read_dataset
 
 
 def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -20,7 +20,7 @@ def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         LipscaleError: it is neither, or the arrays are not such.
     """
     if path.is_dir():
-        dataset = read_dataset(path)
+        dataset = read_dataset(path, ["test"])
         return dataset.images("test"), dataset.labels("test")
     arrays = files.read_arrays(path)
     images, labels = arrays.get("images"), arrays.get("labels")
@@ -43,5 +43,5 @@ def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def arrays_file(path: Path) -> Path:
-    """The .npz file that `read_images` takes images from."""
-    return path / ARRAYS if path.is_dir() else path
+    """The file that `read_images` takes images from."""
+    return path / array_file("test_images") if path.is_dir() else path
