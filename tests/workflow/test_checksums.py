@@ -67,7 +67,7 @@ def refused(capsys):
             "page": ["provenance", results, "--launched", "x", "--output", results / "pages" / "provenance.html"],
             "publish": [results, "--folder", results / "published", "--command", "make figures"],
         }
-        folders = [results / RUN] if step in ("evaluate", "attack") else [results]
+        folders = [results / RUN] if step in ("train", "evaluate", "attack") else [results]
         if step == "publish":  # looks for all figures first, and the small experiment has one
             for name, suffix in itertools.product(draw.names(), draw.SUFFIXES):
                 (results / "figures" / f"{name}.{suffix}").touch()
