@@ -47,7 +47,6 @@ onstart:
 # own log is, so the sentence is printed as the process ends.
 onerror:
     import atexit
-
     from lipscale.store.logs import reasons
 
     for sentence in reversed(reasons(Path(RESULTS) / "logs", since=STARTED)):  # what is registered last runs first
