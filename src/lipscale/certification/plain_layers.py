@@ -13,6 +13,7 @@ from torch import nn
 
 from lipscale.certification import layer_shapes
 from lipscale.certification.additions import addition
+from lipscale.certification.binding import Binding
 from lipscale.certification.layer_shapes import Shape
 from lipscale.errors import LipscaleError
 from lipscale.networks.circular import convolved
@@ -131,6 +132,7 @@ class PlainNetwork(nn.Sequential):
         lipschitz: the enforced L, by construction; infinite for one without constraint, of which nothing is certified.
         specification: a list of {"layer": a key of KINDS, ...its arguments}; that of a residual has "branch", such a list.
         image_shape: (channels, height, width) of the images that the bounds of convolutions hold for.
+        binding: what else is known of these images.
 
     Raises:
         LipscaleError: a layer is not in KINDS, or layers do not fit the images or one another.
@@ -150,6 +152,8 @@ class PlainNetwork(nn.Sequential):
         logits = shapes(self, self.image_shape)[-1]
         if len(logits) != 1 or logits[0] < 2:
             raise LipscaleError(f"model: logits of shape {list(logits)}; allowed: one number for each of two or more classes")
+        self.class_count = logits[0]
+        self.binding = Binding()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes) of images (B, C, H, W): each layer in turn, circular convolutions faster than torch's."""

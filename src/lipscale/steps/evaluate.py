@@ -9,6 +9,7 @@ import argparse
 import numpy as np
 import torch
 
+from lipscale.certification.binding import check_fits
 from lipscale.certification.certificate import RADII_COLUMNS, certificate, description, radii_rows
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
 def _write_logits(folder: RunFolder, dataset: Dataset) -> None:
     device, model = select_device(folder.settings.compute.device), checked(folder / "model.safetensors")
     network, arrays = load(model, device).double(), {}
+    check_fits(network.binding, dataset)
     for split in ("validation", "test"):
         images = torch.from_numpy(dataset.images(split))
         arrays[f"{split}_logits"] = exact_logits(network, images, device).numpy()
