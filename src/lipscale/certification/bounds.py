@@ -23,6 +23,7 @@ from lipscale.certification.arithmetic import FLOAT64, Arithmetic
 from lipscale.certification.norms import conv_norm_bound, gamma, matrix_norm_bound, rounded_up
 from lipscale.certification.plain_layers import Centre, Residual, Scale, Shape, check_kinds, kind_of, output_shape, shapes
 from lipscale.errors import LipscaleError
+from lipscale.networks.sll import SLL
 
 _UNDERFLOW = 2.0**-900  # more than the products and sums below, in float64, can lose below the smallest number
 
@@ -94,11 +95,35 @@ def _average(layer: nn.AvgPool2d, shape: Shape, arithmetic: Arithmetic) -> Bound
 
 
 def _residual(layer: Residual, shape: Shape, arithmetic: Arithmetic) -> Bounds:
-    """The sum rounds by u (||h|| + ||fl(branch(h))||)."""
-    branch, unit = bounds(layer.branch, shape, arithmetic), arithmetic.unit
-    _, lost = arithmetic.lost(1, math.prod(shape), 0.0)
+    branch = bounds(layer.branch, shape, arithmetic)
+    return _sum(branch, rounded_up(1 + branch.slope), shape, arithmetic)
+
+
+def _sll(layer: SLL, shape: Shape, arithmetic: Arithmetic) -> Bounds:
+    """Of h - 2 W^T ReLU(W h + b) with c >= ||W||^2, the slope is at most max(1, 2 c - 1).
+
+    Let D be the difference of two inputs, d = W D, and z the difference of the two outputs of ReLU. Each z_i lies between 0 and
+    d_i, so z.z <= z.d and z.z <= d.d <= c D.D. The difference of the outputs has the square
+
+        |D - 2 W^T z|^2 = D.D - 4 z.d + 4 |W^T z|^2 <= D.D - 4 z.z + 4 c z.z,
+
+    at most D.D if c <= 1, else at most D.D (1 + 4 (c - 1) c) = D.D (2 c - 1)^2. (SLL with its diagonal matrix taken into W and
+    b: Araujo, Havens, Delattre, Allauzen and Hu, ICLR 2023.) By its parts the slope would be 1 + 2 c.
+    """
+    weight, bias = layer.weight.double().cpu(), _norm(layer.bias)
+    slope, norm, factor = matrix_norm_bound(weight), _norm(weight), arithmetic.gamma(layer.features + 1)
+    lost = arithmetic.lost(layer.features, layer.features, norm)
+    there, back = (_rounding(factor, size, *lost, norm) for size in (bias, 0.0))
+    twice = Bounds(2 * slope, 0.0, 2 * back[0], 2 * back[1])  # to double a number rounds nothing
+    branch = Bounds(slope, bias, *there).then(_selection(layer, shape, arithmetic)).then(twice)
+    return _sum(branch, max(1.0, rounded_up(2 * slope * slope - 1)), shape, arithmetic)
+
+
+def _sum(branch: Bounds, slope: float, shape: Shape, arithmetic: Arithmetic) -> Bounds:
+    """h and a branch's output, added: rounds by u (||h|| + ||fl(branch(h))||)."""
+    unit, (_, lost) = arithmetic.unit, arithmetic.lost(1, math.prod(shape), 0.0)
     return Bounds(
-        slope=rounded_up(1 + branch.slope),
+        slope=slope,
         offset=branch.offset,
         relative=rounded_up(branch.relative + unit * (1 + branch.slope + branch.relative)),
         absolute=rounded_up(branch.absolute + unit * (branch.offset + branch.absolute) + lost),
@@ -135,6 +160,7 @@ PROOFS: dict[str, Callable[[nn.Module, Shape, Arithmetic], Bounds]] = {  # of a 
     "average_pool": _average,
     "max_pool": _selection,
     "residual": _residual,
+    "sll": _sll,
 }
 
 
