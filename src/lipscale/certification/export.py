@@ -6,6 +6,7 @@ from torch import nn
 
 from lipscale.certification.additions import check_additions
 from lipscale.certification.binding import Binding
+from lipscale.certification.comparison import check_frozen
 from lipscale.certification.freezing import freeze
 from lipscale.certification.own import from_modules
 from lipscale.certification.plain_layers import PlainNetwork
@@ -36,7 +37,9 @@ def export(
     if lipschitz is not None:
         raise LipscaleError(f"export: lipschitz is {lipschitz}, but a LipschitzNetwork has its own L; allowed: none")
     check_additions(network)
-    return bound(freeze(network, image_shape), classes)
+    plain = freeze(network, image_shape)
+    check_frozen(network, plain)
+    return bound(plain, classes)
 
 
 def bound(network: PlainNetwork, classes: Sequence[str] | None, preparation: str | None = None) -> PlainNetwork:
