@@ -176,6 +176,13 @@ def change(files: Files, *path: object, by: Callable) -> None:
 CLAIMS = {  # a mistake in the certificate, and words of the refusal
     "a radius raised by one percent": (("images", 5, "radius"), lambda radius: 1.01 * radius, ["radius", "image 5"]),
     "the square root of 2 forgotten": (("images", 5, "radius"), lambda radius: 2**0.5 * radius, ["radius", "image 5"]),
+    "a pair radius raised by one percent": (
+        ("images", 5, "pair_radius"),
+        lambda radius: 1.01 * radius,
+        ["pair radius", "image 5"],
+    ),
+    "a negative pair radius": (("images", 5, "pair_radius"), lambda radius: -radius, ["pair radius", "image 5"]),
+    "a pair radius for a wrong class": (("images", 3, "pair_radius"), lambda _: 0.01, ["pair radius", "image 3"]),
     "a negative radius": (("images", 5, "radius"), lambda radius: -radius, ["radius", "image 5"]),
     "a radius that is not a number": (("images", 5, "radius"), lambda _: float("nan"), ["radius of image 5", "nan"]),
     "a radius for a wrong class": (("images", 3, "radius"), lambda _: 0.01, ["radius", "image 3"]),
