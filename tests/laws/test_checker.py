@@ -46,6 +46,7 @@ NETWORKS = {  # of images of SHAPE
         conv(2, 4, 3, padding=1, mode="zeros"), {"layer": "max_pool", "kernel_size": 2}, conv(4, 4, (3, 2), (2, 1), 1, "zeros"),
         FLATTEN, dense(40, 3),
     ],
+    "sll": [FLATTEN, dense(96, 12), {"layer": "sll", "features": 12, "bias": True}, {"layer": "maxmin"}, dense(12, 3)],
     "residual": [
         {"layer": "residual", "branch": [conv(2, 2, 3, padding=1), MAXMIN, {"layer": "scale", "scale": 0.5}]},
         FLATTEN, dense(96, 3),
