@@ -5,7 +5,11 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help figures test docs unlock format pins schema clean
+# A folder of wheels to install from, instead of from an index: make figures WHEELHOUSE=wheelhouse
+WHEELHOUSE ?=
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(WHEELHOUSE),--no-index --find-links $(WHEELHOUSE))
+
+.PHONY: help figures test docs unlock format pins schema wheelhouse clean
 
 help:
 	@echo "make figures   the embedded default: Figures 1 to 5 of the digits experiment, in results/digits/figures"
@@ -14,9 +18,11 @@ help:
 	@echo "make format    format and lint the sources and the workflow"
 	@echo "make pins      after requirements.lock has changed: copy its pins to the conda environments and pre-commit"
 	@echo "make schema    after the config models have changed: write config/schema.json"
+	@echo "make wheelhouse  every package of .venv as a wheel, for computers without internet (docs/offline.md)"
 	@echo "make unlock    after Snakemake was killed: lets it start again; nothing is lost"
 	@echo "make clean     remove the environment; results stay"
-	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml)"
+	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml),"
+	@echo "  WHEELHOUSE (a folder of wheels to set up .venv from, without internet)"
 
 figures: .venv/complete
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet rules host
@@ -24,7 +30,7 @@ figures: .venv/complete
 
 # Three processes for two cores, as some tests wait for SLURM, locks and other processes.
 test: .venv/complete
-	python -m pytest -n 3 --dist loadfile
+	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 docs: .venv/complete
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
@@ -44,6 +50,13 @@ pins: .venv/complete
 schema: .venv/complete
 	python -m lipscale.config.schema > config/schema.json
 
+# An environment of two packages: .venv would be downloaded for nothing.
+wheelhouse:
+	$(PYTHON) -m venv .venv-wheelhouse
+	grep -E '^(packaging|tqdm)==' requirements.lock | .venv-wheelhouse/bin/python -m pip install --quiet --requirement /dev/stdin
+	.venv-wheelhouse/bin/python envs/wheelhouse.py --folder wheelhouse
+	rm -rf .venv-wheelhouse
+
 clean:
 	rm -rf .venv
 
@@ -51,6 +64,6 @@ clean:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "lipscale needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP_INSTALL) --requirement requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@

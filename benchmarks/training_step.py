@@ -1,6 +1,7 @@
 """Speed of a training step: lipscale's, the same network unconstrained, plainly with orthogonium, and with deel-torchlip.
 
     python benchmarks/training_step.py --config config/cifar10-cpu.yaml
+    python benchmarks/training_step.py --config config/cifar10-jpeg.yaml --size large --precision bf16 --compile
 
 All four have the layers that the config describes and are trained on random images with its objective and the same optimiser.
 The unconstrained network has lipscale's MaxMin and convolutions too; the other two have the activations of their libraries.
@@ -78,6 +79,9 @@ def main() -> None:
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: as found, %(default)s"
     )
+    parser.add_argument("--size", help="of the network, instead of that of the config: small, medium or large")
+    parser.add_argument("--precision", help="instead of that of the config: float32 or bf16")
+    parser.add_argument("--compile", action="store_true", help="lipscale's and the unconstrained network by torch.compile")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads, default: 1")
     parser.add_argument("--rounds", type=int, default=10, help="default: 10")
     parser.add_argument("--steps", type=int, default=5, help="of each variant in a round, default: 5")
@@ -86,7 +90,10 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    experiment = config.check(files.read_yaml(options.config))
+    sections = files.read_yaml(options.config)
+    sections["network"] |= {"size": options.size} if options.size else {}
+    sections["compute"] |= {"precision": options.precision} if options.precision else {}
+    experiment = config.check(sections)
     shape, batch_size = config.image_shape(experiment.dataset), experiment.training.batch_size
     images = torch.rand(batch_size, *shape, device=options.device)
     labels = torch.randint(CLASSES, (batch_size,), device=options.device)
@@ -95,6 +102,8 @@ def main() -> None:
     for name, network in variants(experiment.network, shape, options.families).items():
         network = network.to(options.device).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        if options.compile and name in ("lipscale", "unconstrained"):
+            network = torch.compile(network)
         steps[name] = partial(step, experiment, network, optimizer, images, labels)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in tqdm(range(-1, options.rounds), desc="rounds"):  # the first warms up and does not count
@@ -108,7 +117,9 @@ def main() -> None:
                 seconds[name].append((time.perf_counter() - start) / options.steps)
 
     device = torch.cuda.get_device_name() if options.device != "cpu" else f"cpu, {options.threads} threads"
-    print(f"{options.config}, batch {batch_size}, {device}, torch {torch.__version__}")
+    passes = f"{experiment.compute.precision}{', compiled' if options.compile else ''}"
+    size = options.size or "size of the config"
+    print(f"{options.config}, {size}, {passes}, batch {batch_size}, {device}, torch {torch.__version__}")
     print(f"{'':22}{'images/s':>10}{'ms a step':>11}{'over unconstrained: fastest':>30}{'median of rounds':>18}")
     free = seconds["unconstrained"]
     for name, times in seconds.items():

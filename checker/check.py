@@ -24,7 +24,7 @@ def check(certificate_path: Path, model: Path, images_path: Path, at_most: int |
     certificate = parsed(certificate_path.read_bytes())
     if certificate["format"] != FORMAT:
         raise Refused(f"the format is {certificate['format']!r}, not {FORMAT!r}")
-    arrays = images_path / "arrays.npz" if images_path.is_dir() else images_path
+    arrays = images_path / "test_images.npy" if images_path.is_dir() else images_path
     for name, path in (("model", model), ("images", arrays)):
         if hashlib.sha256(path.read_bytes()).hexdigest() != certificate[f"{name}_sha256"]:
             raise Refused(f"the certificate is of another file than {path}")

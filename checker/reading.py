@@ -78,17 +78,20 @@ def read_model(path: Path) -> tuple[dict, dict[str, Array]]:
 
 
 def read_images(path: Path) -> tuple[tuple[int, ...], list, int | None, list[int] | None]:
-    """Images of an .npz file, or of the test split of a prepared data set: shape, pixels, denominator and labels.
+    """Images of an .npz file, or of `test_images.npy` of a prepared data set: shape, pixels, denominator and labels.
 
     Pixels of whole numbers k, which have the denominator 255, stay one list for all images. Floats have the denominator None.
     Labels are None where the file has none.
     """
-    with zipfile.ZipFile(path / "arrays.npz" if path.is_dir() else path) as archive:
-        prefix = "" if "images.npy" in archive.namelist() else "test_"
-        shape, kind, pixels = _read_npy(archive.read(f"{prefix}images.npy"))
-        labels = None
-        if f"{prefix}labels.npy" in archive.namelist():
-            labels = _read_npy(archive.read(f"{prefix}labels.npy"))[2]
+    labels = None
+    if path.suffix == ".npy":
+        shape, kind, pixels = _read_npy(path.read_bytes())
+        labels = _read_npy(path.with_name("test_labels.npy").read_bytes())[2]
+    else:
+        with zipfile.ZipFile(path) as archive:
+            shape, kind, pixels = _read_npy(archive.read("images.npy"))
+            if "labels.npy" in archive.namelist():
+                labels = _read_npy(archive.read("labels.npy"))[2]
     if len(shape) != 4 or (kind not in FLOATS and TYPES[kind] != "B"):
         raise Refused(f"the images have shape {list(shape)} and type {kind}, not four dimensions of uint8 or floats")
     return shape, pixels, 255 if kind in TYPES else None, labels

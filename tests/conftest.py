@@ -25,6 +25,14 @@ ROOT = Path(__file__).resolve().parent.parent
 tried = Counter()  # examples that tests/fuzz has fed in, by kind
 
 
+LONGEST = ("test_conda", "test_slurm", "test_workflow", "test_kill", "test_extensions", "test_checksums", "test_report")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that at the end no process of pytest-xdist is alone with one of them."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 def pytest_sessionfinish(session) -> None:
     """Hands the counts of a process of pytest-xdist to the one that reports."""
     if hasattr(session.config, "workeroutput"):
@@ -161,6 +169,25 @@ def tiny_experiment(tmp_path_factory) -> Path:
             shutil.copytree(folder / "made", folder / "copying", symlinks=True)
             (folder / "copying").rename(folder / "kept")
     return folder
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory) -> Path:
+    """The experiment of short_experiment.py, made once for all processes of pytest-xdist; tests copy what they change."""
+    from short_experiment import make
+
+    with shared_folder(tmp_path_factory, "short experiment") as folder:
+        if not (folder / "finished").exists():
+            make(folder / "begun" / "tiny")
+            (folder / "begun").rename(folder / "finished")
+    return folder / "finished" / "tiny"
+
+
+@pytest.fixture
+def copied(experiment, tmp_path) -> Path:
+    """A copy of that experiment, to be changed freely."""
+    shutil.copytree(experiment, tmp_path / "copied")
+    return tmp_path / "copied"
 
 
 def tables(results: Path) -> dict[str, pd.DataFrame]:

@@ -3,10 +3,13 @@
 import io
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from lipscale.data.source import Source, Split
 
 
 def encoded(image: Image.Image, kind: str = "png", **options) -> bytes:
@@ -30,6 +33,12 @@ def tree(count: int = 3) -> dict[str, bytes]:
     """A small image folder: two classes, `count` training images and one test image each."""
     names = [f"train/{c}/{i}.png" for c in ("cat", "dog") for i in range(count)] + ["test/cat/0.png", "test/dog/0.png"]
     return {name: picture(seed=seed) for seed, name in enumerate(names)}
+
+
+def decoded(source: Source) -> Source:
+    """The source with its images in memory."""
+    train, test = (Split(np.asarray(split.images), split.labels) for split in (source.train, source.test))
+    return replace(source, train=train, test=test)
 
 
 def write_folder(path: Path, content: dict[str, bytes]) -> Path:

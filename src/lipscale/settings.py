@@ -3,7 +3,7 @@
 A validator of a settings model raises `ValueError("allowed: ...")`; the message to the user adds the key and its value.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -86,7 +86,13 @@ Offsets = Annotated[list[NonNegativeNumber], *_Several]
 
 
 class SourceSettings(Settings):
-    """Base of the `Settings` of a data set, in a module of `lipscale.data.sources`: the keys that every data set has."""
+    """Base of the `Settings` of a data set, in a module of `lipscale.data.sources`: the keys that every data set has.
+
+    Attributes:
+        image_files: whether `path` names image files, which the workflow watches, and which several processes decode.
+    """
+
+    image_files: ClassVar[bool] = False
 
     name: str
     path: PathText | None = None

@@ -21,7 +21,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not START, reason="LIPSCALE_SLURM_UP names no script that starts SLURM"),
 ]
-PROFILE = ["--workflow-profile", ROOT / "workflow" / "profiles" / "slurm", "--slurm-init-seconds-before-status-checks", 6]
+PROFILE = [
+    *("--workflow-profile", ROOT / "workflow" / "profiles" / "slurm"),
+    *("--slurm-init-seconds-before-status-checks", 6, "--cores", os.cpu_count()),
+]
 RUN = "results/tiny/runs/list-0.1-seed0"
 COLUMNS = ("JobIDRaw", "State", "Partition", "AllocTRES", "Timelimit", "Comment", "WorkDir")
 
@@ -148,6 +151,14 @@ def test_job_out_of_time_gets_more(train_one):
     jobs = workflow.jobs()
     assert (jobs[0]["State"], jobs[-1]["State"]) == ("TIMEOUT", "COMPLETED")
     assert [job["Timelimit"] for job in jobs] == [f"00:{attempt + 1:02}:00" for attempt in range(len(jobs))]
+
+
+def test_allocation_larger_than_any_node_is_refused(slurm, prepared):
+    workflow = Workflow(slurm, prepared, TINY, "--cores", os.cpu_count() + 1, "--", f"{RUN}/model.safetensors")
+    said = workflow.said(code=1)
+    assert f"cores, but the largest node of this cluster has {os.cpu_count()}" in said
+    assert "Traceback" not in said
+    assert workflow.jobs() == []
 
 
 def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(slurm, local_digits, tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fuzzing import TEXTS, broken, examples, refused
-from image_folders import FORMS, encoded, picture, tree, write_folder
+from image_folders import FORMS, decoded, encoded, picture, tree, write_folder
 from lipscale.data.archives import GIB
 from lipscale.data.dataset import Split
 from lipscale.data.prepare import take
@@ -151,7 +151,7 @@ def write_zip(draw, buffer: io.BytesIO, members: list) -> None:
 
 def load(path: Path) -> Source:
     settings = {"path": str(path), "validation_images": 2, "image_size": 8, "largest_unpacked_gib": LIMIT}
-    return imagefolder.load(imagefolder.Settings.model_construct(name="imagefolder", channels=3, **settings))
+    return decoded(imagefolder.load(imagefolder.Settings.model_construct(name="imagefolder", channels=3, **settings)))
 
 
 def check_images(path: Path, kind: str) -> bool:

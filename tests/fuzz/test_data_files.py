@@ -17,7 +17,7 @@ from lipscale.data.dataset import SPLITS
 from lipscale.data.prepare import prepare
 from lipscale.steps.images import read_images
 from lipscale.store.checksums import record
-from lipscale.store.dataset import ARRAYS, MANIFEST, read_dataset, write_dataset
+from lipscale.store.dataset import ARRAYS, MANIFEST, array_file, read_dataset, write_dataset
 from strategies import ANYTHING, mutated
 
 KINDS = ["uint8", "int64", "int8", "uint64", "float16", "float32", "float64", "bool", "complex64", "U3", "M8[s]"]
@@ -35,7 +35,7 @@ def prepared(tmp_path_factory) -> Path:
 
 def check_data(folder: Path) -> bool:
     """Whether they are read."""
-    for name in (ARRAYS, MANIFEST):  # or the checksums would refuse all of them, and nothing would be parsed
+    for name in (*map(array_file, ARRAYS), MANIFEST):  # or the checksums would refuse all of them, and nothing would be parsed
         record(folder / name)
     with refused("prepared data") as said:
         dataset = read_dataset(folder)
@@ -46,6 +46,11 @@ def check_data(folder: Path) -> bool:
         assert 0 <= dataset.labels(split).min() <= dataset.labels(split).max() < dataset.class_count
     assert len(dataset.mean) == dataset.image_shape[0]
     return True
+
+
+def copy(prepared: Path, folder: Path) -> None:
+    for name in (*map(array_file, ARRAYS), MANIFEST):
+        shutil.copy(prepared / name, folder)
 
 
 def any_array() -> st.SearchStrategy:
@@ -60,27 +65,24 @@ def test_whole_data(prepared):
 @examples(250)
 @given(st.data())
 def test_damaged_arrays(prepared, tmp_path, data):
-    shutil.copy(prepared / MANIFEST, tmp_path)
-    (tmp_path / ARRAYS).write_bytes(data.draw(broken((prepared / ARRAYS).read_bytes())))
+    copy(prepared, tmp_path)
+    name = array_file(data.draw(st.sampled_from(ARRAYS)))
+    (tmp_path / name).write_bytes(data.draw(broken((prepared / name).read_bytes())))
     check_data(tmp_path)
 
 
 @examples(250)
 @given(st.data())
 def test_other_arrays(prepared, tmp_path, data):
-    shutil.copy(prepared / MANIFEST, tmp_path)
-    with np.load(prepared / ARRAYS) as file:
-        arrays = dict(file)
-    name = data.draw(st.sampled_from(sorted(arrays)))
-    arrays[name] = data.draw(any_array())
-    np.savez(tmp_path / ARRAYS, **arrays)
+    copy(prepared, tmp_path)
+    np.save(tmp_path / array_file(data.draw(st.sampled_from(ARRAYS))), data.draw(any_array()))
     check_data(tmp_path)
 
 
 @examples(300)
 @given(st.data())
 def test_damaged_manifest(prepared, tmp_path, data):
-    shutil.copy(prepared / ARRAYS, tmp_path)
+    copy(prepared, tmp_path)
     whole = (prepared / MANIFEST).read_bytes()
     if data.draw(st.booleans()):
         content = data.draw(broken(whole))

@@ -88,6 +88,20 @@ def test_every_perturbation_stays_within_its_budget():
         assert count == {"apgd-ce": 2, "apgd-t": 10, "fab-t": 5, "square": 1, "pgd": 2}[name]
 
 
+def test_square_finds_what_pyautoattack_finds_bit_for_bit():
+    network = synthetic.network()
+    images = torch.from_numpy(synthetic.images(8)).float() / 255
+    labels, epsilon = network(images).argmax(1), 20
+    attack = synthetic.FewQueries(network, norm="L2", eps=epsilon / 255, seed=3, device="cpu", version="standard")
+    attack.attacks_to_run = ["square"]
+    with torch.no_grad():
+        expected = attack.run_standard_evaluation(images, labels, batch_size=8)
+    with bar(name="test", total=1, unit="stage") as progress:
+        found, survived = attack_batch(network, images, labels, epsilon, ["square"], 3, progress)
+    assert torch.equal(found, expected[0])
+    assert 0 < survived.sum() < 8
+
+
 def test_points_within_their_budgets_stay():
     images = torch.rand(5, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     near = (images + 0.01).clamp(max=1)

@@ -1,10 +1,15 @@
 """Batches: each epoch is a permutation, crop-flip shifts and flips, seeds have nothing in common."""
 
+import threading
+
 import numpy as np
+import pytest
 import torch
 from torch.nn.functional import pad
 
-from lipscale.training.batches import crop_flip, epoch_batches, epoch_seed
+from lipscale.training.batches import GIB, crop_flip, epoch_batches, epoch_seed, in_order, load_splits
+from lipscale.training.stored import StoredImages
+from training_stand_ins import digits
 
 
 def test_crop_flip_shifts_and_flips():
@@ -47,6 +52,49 @@ def test_augmentation_does_not_change_the_order():
         [part for _, part in epoch_batches(images, labels, 30, augmentation, 7)] for augmentation in ("none", "crop-flip")
     )
     assert all(map(torch.equal, plain, augmented))
+
+
+@pytest.fixture
+def stored(tmp_path) -> tuple[torch.Tensor, torch.Tensor, StoredImages]:
+    """Images and labels in memory, and the same images in two files."""
+    images = np.random.default_rng(0).integers(0, 256, (1000, 3, 8, 8), dtype=np.uint8)
+    for name, part in (("a", images[:700]), ("b", images[700:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    mapped = [StoredImages([np.load(tmp_path / f"{name}.npy", mmap_mode="r")], torch.device("cpu")) for name in "ab"]
+    return torch.from_numpy(images), torch.arange(1000), StoredImages.joined(mapped)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop-flip"])
+def test_batches_from_the_disk_are_those_from_memory(augmentation, stored):
+    images, labels, on_disk = stored
+    there, here = (list(epoch_batches(source, labels, 128, augmentation, 7)) for source in (on_disk, images))
+    assert len(there) == len(here) == 8
+    for one, other in zip(there, here, strict=True):
+        assert all(map(torch.equal, one, other))
+
+
+def test_parts_from_the_disk_are_in_order(stored):
+    images, _, on_disk = stored
+    assert on_disk.shape == images.shape
+    assert torch.equal(torch.cat(list(in_order(on_disk))), images)
+
+
+def test_an_epoch_from_the_disk_may_stop_early(stored):
+    _, labels, on_disk = stored
+    before = threading.active_count()
+    batches = epoch_batches(on_disk, labels, 128, "none", 7)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_memory_decides_where_images_are():
+    dataset = digits()
+    size = sum(dataset.images(split).nbytes for split in ("train", "validation")) / GIB
+    for bound, kind in ((size, torch.Tensor), (size * 0.99, StoredImages)):
+        for images, labels in load_splits(dataset, torch.device("cpu"), bound):
+            assert isinstance(images, kind)
+            assert images.shape[0] == len(labels)
 
 
 def test_seeds_and_epochs_have_nothing_in_common():

@@ -281,10 +281,10 @@ def test_a_file_that_was_cut_off(file, files):
 
 
 def test_the_command_writes_what_the_checker_proves(files, digits, tmp_path):
-    """For the test split of a prepared data set, of which the checker reads the .npz file or the folder."""
+    """For the test split of a prepared data set, of which the checker reads the file or the folder."""
     certificate = tmp_path / "written.json"
     model_file.save(synthetic.network(classes=10), files.model)
     lipscale("certify", files.model, digits, "--certificate", certificate)
-    for images in (digits, digits / "arrays.npz"):
+    for images in (digits, digits / "test_images.npy"):
         result = check(certificate, files.model, images, "--images", 20)
         assert result.stdout.endswith("the radii of 20 of 300 images\n"), result.stderr

@@ -16,7 +16,7 @@ import test_float32
 import test_networks
 import test_norms
 import test_torus
-from lipscale.attacks import certified_images
+from lipscale.attacks import at_own_radius, certified_images, falsification
 from lipscale.attacks.falsification import falsify
 from lipscale.certification import arithmetic, bounds, certificate, freezing, norms, plain_layers, torus
 from lipscale.networks.network import build_network
@@ -181,12 +181,18 @@ def test_falsification_breaks_nothing_without_a_mistake(tight, digits):
     assert not broken(tight, digits)
 
 
-def test_falsification_finds_a_radius_without_sqrt_2(monkeypatch, tight, digits):
+@pytest.fixture
+def apgd_alone(monkeypatch):
+    """The first of the attacks: what it finds, all of them find."""
+    monkeypatch.setattr(falsification, "attacks", lambda classes: {"apgd-ce": at_own_radius.attacks(classes)["apgd-ce"]})
+
+
+def test_falsification_finds_a_radius_without_sqrt_2(monkeypatch, tight, digits, apgd_alone):
     monkeypatch.setattr(certified_images, "certified_radii", without_sqrt2)
     assert broken(tight, digits)
 
 
-def test_falsification_finds_a_normalisation_outside_the_model(monkeypatch, tight, digits):
+def test_falsification_finds_a_normalisation_outside_the_model(monkeypatch, tight, digits, apgd_alone):
     """Images are divided by a standard deviation of 0.5 before the network sees them, and radii stay as they were."""
     forward = plain_layers.PlainNetwork.forward
     monkeypatch.setattr(plain_layers.PlainNetwork, "forward", lambda network, images: forward(network, images / 0.5))

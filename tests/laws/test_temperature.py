@@ -9,7 +9,8 @@ import torch
 from lipscale.errors import LipscaleError
 from lipscale.method.temperature import fit_temperature, nll
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
+DEVICES = ["cpu", pytest.param("cuda", marks=GPU)]
 
 
 def one_margin(margin: float, right: int, wrong: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,11 +1,8 @@
-"""The check of a config: shipped ones, defaults, sizes, the schema, and parts in files outside the package."""
+"""The check of a config: shipped ones, defaults, sizes and the schema."""
 
 import copy
 import json
-import os
 import re
-import subprocess
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,89 +169,3 @@ def test_overrides(tiny):
 def test_bad_override_is_refused(tiny, text):
     with pytest.raises(LipscaleError, match="allowed: KEY=VALUE, the value in YAML"):
         configs.overridden(tiny, [text])
-
-
-def in_new_process(code: str, **environment: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def test_needs_neither_torch_nor_numpy():
-    code = f"""
-import sys
-from lipscale import config
-config.runs(config.check({CONFIG}))
-print(sorted({{"torch", "numpy", "pandas", "scipy", "matplotlib"}} & set(sys.modules)))
-"""
-    assert in_new_process(code).strip() == "[]"
-
-
-def test_parts_are_found_by_their_files(tmp_path):
-    """A data set, an objective, a method and a layer family, each one file outside the package."""
-    parts = {
-        "sources/noise.py": """
-from typing import Literal
-from lipscale.settings import Count, SourceSettings
-
-class Settings(SourceSettings):
-    name: Literal["noise"]
-    side: Count = 9
-
-    def image_shape(self):
-        return (1, self.side, self.side)
-""",
-        "objectives/power.py": """
-from typing import Literal
-from lipscale.settings import Positive
-from lipscale.training.objectives.base import ObjectiveSettings
-
-class Settings(ObjectiveSettings):
-    name: Literal["power"]
-    gamma: Positive = 3
-""",
-        "methods/power.py": """
-from lipscale.method.methods.base import Method
-from lipscale.settings import PositiveList
-
-METHOD = Method(
-    name="power", title="power", label="power", key="power_lipschitz", annotation=PositiveList | None, default=None,
-    description="L of the runs with that objective", constrained=True, feedback=False,
-    expand=lambda values: [(value, {"objective": "power"}) for value in values or []],
-)
-""",
-        "families/layers.py": "CONSTRAINED = True\n",
-    }
-    for name, text in parts.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    config = copy.deepcopy(CONFIG) | {"dataset": {"name": "noise", "validation_images": 5}}
-    config["network"]["family"] = "layers"
-    config["runs"]["power_lipschitz"] = [5]
-    code = f"""
-from lipscale import config
-from lipscale.errors import LipscaleError
-*_, first, last = config.runs(config.check({config}))
-print(last.run, last.training.objective, last.dataset, last.network.family)
-assert config.check_run(last.model_dump(mode="json")) == last
-for section, value, said in (
-    ("training", {{**{config["training"]}, "objective": "hinge"}}, "training.objective.name is 'hinge'; allowed: one of"),
-    ("training", {{**{config["training"]}, "objective": {{"name": "power", "gamma": 0}}}}, "training.objective.gamma is 0; "),
-    ("training", {{**{config["training"]}, "objective": {{"name": "power", "x": 0}}}}, "unknown key 'x' in training.obj"),
-    ("dataset", {{"name": "noise", "validation_images": 5, "side": 0}}, "dataset.side is 0; "),
-):
-    try:
-        config.check({{**{config}, section: value}})
-    except LipscaleError as error:
-        assert str(error).startswith(f"config: {{said}}"), error
-    else:
-        raise AssertionError(said)
-"""
-    extensions = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("LIPSCALE_EXTENSIONS")]))
-    said = in_new_process(code, LIPSCALE_EXTENSIONS=extensions)
-    assert said.startswith(
-        "power-5-power-seed1 name='power' gamma=3.0 name='noise' path=None validation_images=5 split_seed=0 side=9 "
-    )
-    assert said.strip().endswith("layers")

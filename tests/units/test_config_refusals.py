@@ -80,7 +80,7 @@ BAD = {
     ),
     "unknown data set": (
         {"dataset": {"name": "mnist"}},
-        "dataset.name is 'mnist'; allowed: one of cifar10, cifar100, digits, imagefolder, mnist5k",
+        "dataset.name is 'mnist'; allowed: one of cifar10, cifar100, digits, imagefolder, imagenet, mnist5k, tiny_imagenet",
     ),
     "no data set": ({"dataset": {"name": ...}}, "dataset.name is missing; it has no default"),
     "a list for a data set": ({"dataset": {"name": []}}, "dataset.name is []; allowed: one of cifar10, cifar100, "),

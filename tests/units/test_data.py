@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,9 @@ from lipscale.data.prepare import SOURCES, divide, prepare, take
 from lipscale.data.source import Source
 from lipscale.data.sources import digits, imagefolder, mnist5k
 from lipscale.errors import LipscaleError
+from lipscale.store.dataset import read_dataset, read_manifest, write_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def some(labels: np.ndarray, side: int = 1) -> Split:
@@ -82,18 +86,27 @@ def of_digits(**changes) -> digits.Settings:
     return digits.Settings(**{"name": "digits", "validation_images": 400, "test_images": 400} | changes)
 
 
-def test_digits_are_those_of_the_published_results():
-    arrays, manifest = prepare(of_digits())
+def prepared(settings, folder) -> tuple[Dataset, dict]:
+    """What is read again after it was written."""
+    write_dataset(folder, *prepare(settings))
+    return read_dataset(folder), read_manifest(folder)
+
+
+def test_digits_are_those_of_the_published_results(tmp_path):
+    arrays, _ = prepare(of_digits())
+    manifest = prepared(of_digits(), tmp_path)[1]
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(name.encode() + array.tobytes())
     assert digest.hexdigest() == "d0ddcbcc87e122379a885a955ce964265186ec553d72028d98a186fe285e5e8b"
     assert manifest["mean"] == [0.3052367887977659]
+    published = json.loads((ROOT / "results/published/digits/networks/networks.json").read_text())
+    assert manifest["arrays_sha256"] == published["data"]["arrays_sha256"]
 
 
-def test_digits_are_all_there_and_split_by_seed():
-    arrays, manifest = prepare(of_digits(validation_images=300, test_images=300))
-    dataset = Dataset.from_arrays(arrays, manifest)
+def test_digits_are_all_there_and_split_by_seed(tmp_path):
+    arrays, _ = prepare(of_digits(validation_images=300, test_images=300))
+    dataset, _ = prepared(of_digits(validation_images=300, test_images=300), tmp_path)
     assert [len(dataset.labels(split)) for split in SPLITS] == [1197, 300, 300]
     assert dataset.image_shape == (1, 8, 8)
     assert dataset.class_count == 10
@@ -159,14 +172,13 @@ def test_manifest_says_what_was_prepared():
 def test_image_folder_is_prepared(tmp_path):
     path = str(write_folder(tmp_path / "images", tree()))
     settings = imagefolder.Settings(name="imagefolder", path=path, validation_images=2, image_size=8)
-    arrays, manifest = prepare(settings)
-    dataset = Dataset.from_arrays(arrays, manifest)
+    dataset, manifest = prepared(settings, tmp_path / "data")
     assert [len(dataset.labels(split)) for split in SPLITS] == [4, 2, 2]
     assert dataset.images("test").flags.c_contiguous
     assert dataset.image_shape == settings.image_shape() == (3, 8, 8)
     assert dataset.classes == ["cat", "dog"]
     assert manifest["order"] == "by class, then by file name"
-    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "images"]
 
 
 # --- data sets in memory ---
@@ -217,6 +229,7 @@ def test_missing_parts_are_named():
     with pytest.raises(LipscaleError, match="mine has no split 'validation'; allowed: train, test"):
         dataset().images("validation")
     arrays, manifest = prepare(of_digits())
+    manifest["mean"] = [0.5]
     with pytest.raises(LipscaleError, match="here: the array validation_images is missing"):
         Dataset.from_arrays({name: arrays[name] for name in arrays if name != "validation_images"}, manifest, "here")
     for broken in ({}, [], None, {**manifest, "mean": None}):
@@ -269,13 +282,12 @@ def noise(tmp_path, monkeypatch):
 
 
 def test_shipped_data_sets_are_found():
-    assert discovery.names(SOURCES) == ["cifar10", "cifar100", "digits", "imagefolder", "mnist5k"]
+    assert discovery.names(SOURCES) == ["cifar10", "cifar100", "digits", "imagefolder", "imagenet", "mnist5k", "tiny_imagenet"]
 
 
-def test_a_data_set_outside_of_the_tree_is_found(noise):
+def test_a_data_set_outside_of_the_tree_is_found(noise, tmp_path):
     assert "noise" in discovery.names(SOURCES)
-    arrays, manifest = prepare(noise.Settings(name="noise", validation_images=10))
-    dataset = Dataset.from_arrays(arrays, manifest)
+    dataset, manifest = prepared(noise.Settings(name="noise", validation_images=10), tmp_path / "data")
     assert dataset.image_shape == (1, 4, 4)
     assert [len(dataset.labels(split)) for split in SPLITS] == [30, 10, 10]
     assert manifest["dataset"] == "noise"

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_folders import FORMS, picture, tree, write_folder, write_tar, write_zip
+from image_folders import FORMS, decoded, picture, tree, write_folder, write_tar, write_zip
 from lipscale.data.source import Source
 from lipscale.data.sources import imagefolder
 from lipscale.errors import LipscaleError
 
 
 def load(path: Path, **changes) -> Source:
+    """The source with all its images decoded."""
     given = {"path": str(path), "validation_images": 2, "image_size": 8, "largest_unpacked_gib": 0.001}
-    return imagefolder.load(imagefolder.Settings(name="imagefolder", **given | changes))
+    return decoded(imagefolder.load(imagefolder.Settings(name="imagefolder", **given | changes)))
 
 
 # --- what is prepared ---

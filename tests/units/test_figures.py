@@ -87,21 +87,29 @@ def test_every_figure_has_a_title_its_tables_and_a_caption():
         assert path.with_suffix(".rst").read_text().startswith("**")
 
 
-@pytest.mark.parametrize("figure", WIDTHS)
-def test_figure_is_drawn_without_torch_and_again_the_same(figure, folder, tmp_path):
+@pytest.fixture(scope="module")
+def drawn(folder, tmp_path_factory) -> Path:
+    """All figures, drawn without torch by two processes, in the folders `first` and, in another order, `second`."""
+    drawn = tmp_path_factory.mktemp("drawn")
     code = (
         "import sys\n"
         "from pathlib import Path\n"
         "from lipscale.report.draw import draw\n"
-        "draw(sys.argv[1], *map(Path, sys.argv[2:]))\n"
+        "for name in sys.argv[3:]:\n"
+        "    draw(name, Path(sys.argv[1]), Path(sys.argv[2]) / name)\n"
         "assert 'torch' not in sys.modules\n"
     )
-    for name in ("first", "second"):
-        subprocess.run([sys.executable, "-c", code, figure, folder, tmp_path / name / figure], check=True)
+    for name, figures in (("first", WIDTHS), ("second", reversed(WIDTHS))):
+        subprocess.run([sys.executable, "-c", code, folder, drawn / name, *figures], check=True)
+    return drawn
+
+
+@pytest.mark.parametrize("figure", WIDTHS)
+def test_figure_is_drawn_without_torch_and_again_the_same(figure, drawn):
     for suffix in draw.SUFFIXES:
-        first = (tmp_path / "first" / f"{figure}.{suffix}").read_bytes()
-        assert first == (tmp_path / "second" / f"{figure}.{suffix}").read_bytes()
-    image = Image.open(tmp_path / "first" / f"{figure}.png")
+        first = (drawn / "first" / f"{figure}.{suffix}").read_bytes()
+        assert first == (drawn / "second" / f"{figure}.{suffix}").read_bytes()
+    image = Image.open(drawn / "first" / f"{figure}.png")
     assert image.width == pytest.approx(WIDTHS[figure] * 300, abs=2)  # 300 dots per inch
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from lipscale import config
 from lipscale.errors import LipscaleError
+from lipscale.planning import cluster
 from lipscale.planning import record as records
 from lipscale.planning.comparable import comparable
 from lipscale.planning.costs import attack_costs
@@ -273,3 +274,16 @@ def test_command(tmp_path):
     for wrong in ("runs", "runs={seeds: [", "runs={seed: 1}"):
         refused = lipscale(*arguments, "--config", wrong)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+def test_allocations_that_no_node_can_hold_are_refused(tmp_path, monkeypatch):
+    assert cluster.refusal(16, None) is None
+    assert cluster.refusal(16, 16) is None
+    assert "16 cores, but the largest node of this cluster has 2," in cluster.refusal(16, 2)
+    sinfo = tmp_path / "sinfo"
+    sinfo.write_text("#!/bin/sh\nprintf '2\\n64\\n8\\n'\n")
+    sinfo.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert cluster.largest_node() == 64
+    sinfo.write_text("#!/bin/sh\nexit 1\n")
+    assert cluster.largest_node() is None

@@ -143,3 +143,11 @@ def test_calibration_without_a_held_out_split():
     assert {name for name, value in summary.items() if value is not None} == set(MEASURES)
     assert (summary["ece"], summary["nll"], returned.sweep) == (usual.ece, usual.nll, usual.sweep)
     assert returned.reliability == [row for row in usual.reliability if not row["scaled"]]
+
+
+def test_images_that_are_read_batch_by_batch_give_the_same_numbers():
+    """Also after their return, when the batches come from two splits."""
+    run = make_run("fixed", 4.0, training={"calibration_data": "continue", "epochs": 5}, compute={"in_memory_gib": 0})
+    stored, loaded = trained(run), trained(fixed("continue"))
+    assert without_seconds(stored.history) == without_seconds(loaded.history)
+    assert without_seconds(stored.measurements) == without_seconds(loaded.measurements)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import TINY, lipscale, snakemake
+from conftest import TINY, snakemake
 from lipscale import config as configs
+from lipscale.cli import main
 from lipscale.evaluation.metrics import expected_calibration_error, probabilities
 from lipscale.planning.estimate import estimate
 from lipscale.planning.record import measure
@@ -167,18 +168,21 @@ def test_figures_are_there(results, runs):
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) >= 3
 
 
-def test_publishing_needs_one_commit(results, tmp_path):
+def test_publishing_needs_one_commit(results, tmp_path, capsys):
     """The tiny experiment runs outside a checkout, so its commit is unknown; with one, the page is written."""
-    arguments = ["publish", results, "--folder", tmp_path, "--command", "make figures"]
-    assert "come from unknown; allowed: one commit" in lipscale(*arguments, check=False).stderr
+
+    def publish(folder: Path) -> str:
+        main(["publish", str(folder), "--folder", str(tmp_path), "--command", "make figures"])
+        return capsys.readouterr().err
+
+    assert "come from unknown; allowed: one commit" in publish(results)
     copied = tmp_path / "tiny"
     shutil.copytree(results, copied)
     table = pd.read_csv(copied / "tables" / "runs.csv").assign(commit="a" * 40)
     table.to_csv(copied / "tables" / "runs.csv", index=False)
-    arguments[1] = copied
-    assert "runs.csv was altered after it was written" in lipscale(*arguments, check=False).stderr
+    assert "runs.csv was altered after it was written" in publish(copied)
     record_checksum(copied / "tables" / "runs.csv")
-    lipscale(*arguments)
+    assert publish(copied) == ""
     page = (tmp_path / "README.md").read_text()
     assert "`make figures`" in page
     assert page.count("\n| LiST, L0 = ") == 2
@@ -200,15 +204,16 @@ def test_without_constraint_nothing_is_certified(runs):
     assert (free["clean_accuracy"] > 0.8).all()
 
 
-def test_list_runs_are_compared(results, runs, tmp_path):
-    lipscale("compare", results, "--epsilons", 72, "--folder", tmp_path)
+def test_list_runs_are_compared(results, runs, tmp_path, capsys):
+    assert main(["compare", str(results), "--epsilons", "72", "--folder", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "comparison.csv").sort_values(["initial_lipschitz", "seed"])
     trained = runs[runs["method"] == "list"]
     for name in ("lipschitz", "clean_accuracy", "ece", "certified_72"):
         assert table[name].tolist() == pytest.approx(trained[name].tolist())
     assert (tmp_path / "comparison.md").read_text().count("\n") == 2 + len(TINY["runs"]["list_initial_lipschitz"])
     sentence = "config.yaml is missing; run the workflow to create it"
-    assert sentence in lipscale("compare", tmp_path, "--epsilons", 72, "--folder", tmp_path, check=False).stderr
+    assert main(["compare", str(tmp_path), "--epsilons", "72", "--folder", str(tmp_path)]) == 1
+    assert sentence in capsys.readouterr().err
 
 
 def test_measuring_list_runs_leaves_out_attacks_and_other_runs(tmp_path, tiny):
@@ -303,12 +308,13 @@ def test_same_numbers_one_run_at_a_time_on_one_core(finished, results, runs, tin
 
 
 def test_a_failing_job_shows_its_sentence(tmp_path, tiny):
-    """The reason stands on the terminal and in the job's own log."""
+    """The reason stands at the end of what is on the terminal, after all that Snakemake says, and in the job's own log."""
     tiny["dataset"] = {"name": "imagefolder", "path": str(tmp_path / "nowhere"), "validation_images": 2}
     result = snakemake(tmp_path, tiny, "--cores", 1, check=False)
     assert result.returncode != 0
     sentence = f"lipscale: dataset.path {tmp_path / 'nowhere'} does not exist"
-    assert sentence in result.stdout
+    assert "At least one job did not complete successfully." in result.stdout
+    assert result.stdout.splitlines()[-1].startswith(sentence)
     assert sentence in (tmp_path / "results" / "tiny" / "logs" / "prepare_data.txt").read_text()
 
 

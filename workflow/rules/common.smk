@@ -47,6 +47,7 @@ CODE = Path(workflow.basedir) / "src" / "lipscale"
 RUNS = configs.runs(CONFIG)
 EVALUATION = CONFIG.evaluation
 COMPUTE = CONFIG.compute
+IMAGE_FILES = getattr(CONFIG.dataset, "image_files", False)
 GPU = "gpu:1" if COMPUTE.device == "cuda" else ""  # for SLURM
 GPU_SHARE = 100 // COMPUTE.jobs_per_gpu if GPU else 0  # in percent
 
@@ -129,7 +130,7 @@ def dataset_path(wildcards):
     A path with braces, which Snakemake takes for a wildcard, is read all the same, but not watched for changes.
     """
     path = CONFIG.dataset.path
-    return path if CONFIG.dataset.name == "imagefolder" and os.path.exists(path) and "{" not in path else []
+    return path if IMAGE_FILES and os.path.exists(path) and "{" not in path else []
 
 
 def asked_for(wildcards):

@@ -2,7 +2,7 @@ rule prepare_data:
     input:
         dataset_path,
     output:
-        arrays=f"{DATA}/arrays.npz",
+        arrays=expand(f"{DATA}/{{split}}_{{kind}}.npy", split=["train", "validation", "test"], kind=["images", "labels"]),
         manifest=f"{DATA}/manifest.json",
     log:
         f"{RESULTS}/logs/prepare_data.txt",
@@ -10,7 +10,7 @@ rule prepare_data:
         f"{RESULTS}/benchmarks/prepare_data.tsv"
     conda:
         "../../envs/compute.yaml"
-    threads: 1
+    threads: COMPUTE.threads if IMAGE_FILES else 1
     resources:
         mem_mb=more_memory(4000),
         runtime=more_time(30),
@@ -19,4 +19,4 @@ rule prepare_data:
         config=f"{RESULTS}/config.yaml",
         folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m lipscale prepare {params.config:q} --folder {params.folder:q} 2>&1 | tee {log:q}"
+        "python -m lipscale prepare {params.config:q} --folder {params.folder:q} --jobs {threads} 2>&1 | tee {log:q}"

@@ -30,6 +30,7 @@ for figure, constants in FIGURES.items():
         resources:
             mem_mb=more_memory(1000),
             runtime=more_time(10),
+            drawing=1,
         params:
             figure=figure,
             experiment=results_folder,
@@ -56,6 +57,7 @@ rule summarise:
     resources:
         mem_mb=more_memory(1000),
         runtime=more_time(10),
+        drawing=1,
     params:
         experiment=results_folder,
     shell:
@@ -106,6 +108,7 @@ for page, (category, table) in PAGES.items():
         resources:
             mem_mb=more_memory(1000),
             runtime=more_time(10),
+            drawing=1,
         params:
             page=page,
             experiment=results_folder,

@@ -12,6 +12,12 @@ COMPUTING = {"prepare_data", "train", "evaluate", "attack", "falsify_certificate
 # input of a rule: a changed setting reruns the rules that have it among their params. Nothing that was computed is
 # overwritten: runs and attacks of other settings are moved away first.
 onstart:
+    cores = workflow.resource_settings.cores
+    if workflow.executor_plugin.name == "slurm" and cores:
+        from lipscale.planning import cluster
+
+        if refusal := cluster.refusal(cores, cluster.largest_node()):
+            raise WorkflowError(refusal)
     from lipscale.store.configs import write_configs
     from lipscale.store.replaced import move_aside, not_asked_for
 
@@ -28,9 +34,12 @@ onstart:
         write_configs(CONFIG, Path(RESULTS))
 
 
-# The sentence of a job that failed, last and once; or the end of its log.
+# The sentence of a job that failed, or the end of its log. Snakemake itself says after `onerror` that a job failed and where its
+# own log is, so the sentence is printed as the process ends.
 onerror:
+    import atexit
+
     from lipscale.store.logs import reasons
 
-    for sentence in reasons(Path(RESULTS) / "logs", since=STARTED):
-        print(sentence, file=sys.stderr, flush=True)
+    for sentence in reversed(reasons(Path(RESULTS) / "logs", since=STARTED)):  # what is registered last runs first
+        atexit.register(print, sentence, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import torch
 from pyautoattack import AutoAttack
 from torch import nn
 
-from lipscale.attacks.autoattack import FEWEST_CLASSES, MOST_TARGETS, single_pixels
+from lipscale.attacks.autoattack import FEWEST_CLASSES, MOST_TARGETS, keep_windows, single_pixels
 from lipscale.units import exact_pixels
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def _fab_targeted(batch: Batch) -> Iterator[torch.Tensor]:
 def _square(batch: Batch) -> Iterator[torch.Tensor]:
     """Square drops images whose margin is below 0 in float32; told that none is, it continues to lower all of them."""
     attack, images = _autoattack(batch)
+    keep_windows(attack)
     margin_and_loss = attack.square.margin_and_loss
 
     def never_fooled(points: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,11 +74,17 @@ def attack_batch(
     attack.attacks_to_run = list(stages)
     targets = min(MOST_TARGETS, model(images[:1]).shape[1] - 1)
     attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = targets
+    keep_windows(attack)
     attack.square.perturb = torch.inference_mode()(attack.square.perturb)  # Square needs no gradients
     with _shown_stages(progress, epsilon):
         found, predictions = attack.run_standard_evaluation(images, labels, batch_size=len(labels))
     progress.update(end - progress.n)
     return found, predictions == labels
+
+
+def keep_windows(attack: AutoAttack) -> None:
+    """Let Square compute its windows once for each size, not in each of its 5,000 steps: a fifth of its time, same numbers."""
+    attack.square.eta_rectangles = cache(attack.square.eta_rectangles)
 
 
 @torch.no_grad()

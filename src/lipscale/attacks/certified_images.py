@@ -55,7 +55,7 @@ def find_certified(network: "PlainNetwork", parts: Sequence[Part], count: int, s
     """
     promise, found = certificate(network), []
     for split, images, labels in parts:
-        logits = exact_logits(network, torch.from_numpy(images), device).numpy()
+        logits = exact_logits(network, images, device).numpy()
         labels = logits.argmax(axis=1) if labels is None else labels
         check_labels(labels, logits)
         labels = labels.astype(np.int64)

@@ -35,6 +35,7 @@ from lipscale.certification.bounds import Bounds, bounds, layer_bounds
 from lipscale.certification.norms import gamma, rounded_up
 from lipscale.certification.plain_layers import PlainNetwork, Scale, shapes
 from lipscale.errors import LipscaleError
+from lipscale.parts import parts
 
 RADII_COLUMNS = ("index", "label", "prediction", "margin", "radius", "pair_radius", "radius_float32")
 
@@ -115,8 +116,20 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
     Raises:
         LipscaleError: logits have another dtype, whose rounding `Certificate.rounding` does not cover, or are not finite.
     """
-    margins, differences = _differences(logits, labels)
+    if logits.dtype != np.float64:
+        raise LipscaleError(f"certify: the logits are {logits.dtype}; allowed: float64, from `exact_logits`")
+    if not np.isfinite(logits).all():
+        raise LipscaleError("certify: the logits hold NaN or infinity; allowed: finite numbers")
+    found = [_part_radii(logits[part], labels[part], promise) for part in parts(*logits.shape)]
+    margins, radii, pair_radii = (np.concatenate(column) for column in zip(*found, strict=True))
+    return margins, radii, pair_radii
+
+
+def _part_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = np.arange(len(labels))
+    differences = logits[rows, labels][:, None] - logits
+    differences[rows, labels] = np.inf
+    margins = differences.min(axis=1)
     lipschitz = max(promise.lipschitz, promise.lipschitz_certified)
     if not math.isfinite(lipschitz):
         return margins, np.zeros(len(labels)), np.zeros(len(labels))
@@ -125,31 +138,19 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
         each = lowered / promise.pairs[labels] * KEPT
     each[lowered == 0] = 0.0
     each[rows, labels] = np.inf
-    return margins, _radii(lowered, lipschitz), each.min(axis=1)
+    return margins, _radii(_lowered(margins, 2 * promise.rounding), lipschitz), each.min(axis=1)
 
 
-def float32_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> np.ndarray:
+def float32_radii(margins: np.ndarray, promise: Certificate) -> np.ndarray:
     """Radii that also hold for plain float32 evaluation at the perturbed image, (images,); never above those of float64.
 
-    Args and Raises as `certified_radii`; the logits are those in float64.
+    Args:
+        margins: (images,), of logits in float64, from `certified_radii`.
     """
-    _, differences = _differences(logits, labels)
     lipschitz, rounding = max(promise.lipschitz, promise.lipschitz_certified), promise.rounding + promise.rounding_float32
     if not (math.isfinite(lipschitz) and math.isfinite(rounding)):
-        return np.zeros(len(labels))
-    return _radii(_lowered(differences, max(rounding, 2 * promise.rounding)), lipschitz)
-
-
-def _differences(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Margins, and f_y - f_j for all j, infinite for j = y."""
-    if logits.dtype != np.float64:
-        raise LipscaleError(f"certify: the logits are {logits.dtype}; allowed: float64, from `exact_logits`")
-    if not np.isfinite(logits).all():
-        raise LipscaleError("certify: the logits hold NaN or infinity; allowed: finite numbers")
-    rows = np.arange(len(labels))
-    differences = logits[rows, labels][:, None] - logits
-    differences[rows, labels] = np.inf
-    return differences.min(axis=1), differences
+        return np.zeros(len(margins))
+    return _radii(_lowered(margins, max(rounding, 2 * promise.rounding)), lipschitz)
 
 
 def _lowered(differences: np.ndarray, rounding: float) -> np.ndarray:
@@ -159,7 +160,7 @@ def _lowered(differences: np.ndarray, rounding: float) -> np.ndarray:
 
 def _radii(lowered: np.ndarray, lipschitz: float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(lowered.min(axis=1) > 0, lowered.min(axis=1) / (math.sqrt(2) * lipschitz) * KEPT, 0.0)
+        return np.where(lowered > 0, lowered / (math.sqrt(2) * lipschitz) * KEPT, 0.0)
 
 
 def radii_rows(logits: np.ndarray, labels: np.ndarray | None, promise: Certificate) -> Iterator[dict]:
@@ -170,8 +171,8 @@ def radii_rows(logits: np.ndarray, labels: np.ndarray | None, promise: Certifica
     predictions = logits.argmax(axis=1)
     truth = predictions if labels is None else labels
     columns = (range(len(logits)), [None] * len(logits) if labels is None else labels.tolist(), predictions.tolist())
-    radii = (*certified_radii(logits, truth, promise), float32_radii(logits, truth, promise))
-    numbers = (column.tolist() for column in radii)
+    margins, *radii = certified_radii(logits, truth, promise)
+    numbers = (column.tolist() for column in (margins, *radii, float32_radii(margins, promise)))
     return (dict(zip(RADII_COLUMNS, row, strict=True)) for row in zip(*columns, *numbers, strict=True))
 
 

@@ -22,7 +22,7 @@ def certificate_file(network: PlainNetwork, found: Certification, model_sha256: 
 
     Args:
         found: what `certify` found for this network.
-        model_sha256, images_sha256: of the file of the network and the .npz file of the images.
+        model_sha256, images_sha256: of the file of the network and the file of the images.
 
     Raises:
         LipscaleError: as `lipscale.certification.bounds.bounds`.

@@ -96,7 +96,8 @@ def certify(network: PlainNetwork, images, labels=None) -> Certification:
 
     if not isinstance(network, PlainNetwork):
         raise LipscaleError(f"certify: the network is {type(network).__name__}; allowed: what lipscale.export or load returns")
-    pixels, labels = torch.as_tensor(images), None if labels is None else np.asarray(torch.as_tensor(labels).cpu())
+    pixels = images if isinstance(images, np.ndarray) else torch.as_tensor(images)  # an array may be memory-mapped
+    labels = None if labels is None else np.asarray(torch.as_tensor(labels).cpu())
     _check_images(pixels, network)
     promise = certificate(network)
     device = next((tensor.device for tensor in network.state_dict().values()), torch.device("cpu"))
@@ -107,20 +108,21 @@ def certify(network: PlainNetwork, images, labels=None) -> Certification:
         labels = labels.astype(np.int64)
     truth = predictions if labels is None else labels
     radii = certified_radii(logits, truth, promise)
-    return Certification(logits, labels, *radii, promise, float32_radii(logits, truth, promise))
+    return Certification(logits, labels, *radii, promise, float32_radii(radii[0], promise))
 
 
-def _check_images(images: torch.Tensor, network: PlainNetwork) -> None:
-    if images.ndim != 4 or not len(images) or images.dtype not in (torch.uint8, torch.float32, torch.float64):
+def _check_images(images: torch.Tensor | np.ndarray, network: PlainNetwork) -> None:
+    dtype = str(images.dtype).removeprefix("torch.")
+    if images.ndim != 4 or not len(images) or dtype not in ("uint8", "float32", "float64"):
         raise LipscaleError(
-            f"certify: images have shape {tuple(images.shape)}, {images.dtype}; "
+            f"certify: images have shape {tuple(images.shape)}, {dtype}; "
             "allowed: (images, channels, height, width), uint8 or float32 or float64"
         )
     if tuple(images.shape[1:]) != network.image_shape:
         raise LipscaleError(
             f"certify: images have shape {tuple(images.shape[1:])}; allowed: {network.image_shape}, as the network's have"
         )
-    if images.is_floating_point() and not ((images >= 0) & (images <= 1)).all():
+    if dtype != "uint8" and not ((images >= 0) & (images <= 1)).all():
         raise LipscaleError("certify: pixels outside [0, 1] or NaN; allowed: pixels in [0, 1], not normalised, or uint8")
 
 

@@ -198,6 +198,11 @@ class Compute(Settings):
         description="training and attack jobs that share a GPU at a time, on one machine or in one allocation; small networks "
         "leave most of a GPU idle",
     )
+    in_memory_gib: NonNegativeNumber = Field(
+        2,
+        description="training and validation images that take more, with 1 byte per value, are read from the disk in the "
+        "background, batch by batch, with the same results; those that take less stay in memory, that of the GPU on a GPU; GiB",
+    )
     mem_mb: Count = Field(2000, description="memory that a training or attack job asks for, MiB")
     train_runtime: Count = Field(60, description="time that a training job asks for, minutes")
     attack_runtime: Count = Field(60, description="time that an attack job asks for, minutes")

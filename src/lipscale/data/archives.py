@@ -25,10 +25,15 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Member:
-    """A file or folder (its name ends with a slash): its name relative to the top, and its bytes if they are wanted."""
+    """A file or folder (its name ends with a slash): its name relative to the top, and its bytes if they are wanted.
+
+    `size` in bytes and `modified`, a time in nanoseconds, are those of a file of a folder.
+    """
 
     name: str
     content: bytes = b""
+    size: int = 0
+    modified: int = 0
 
 
 class Bound:
@@ -81,21 +86,43 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _folder(path: Path, bound: Bound, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
+def read(path: Path, name: str, largest_unpacked_gib: float) -> bytes:
+    """The bytes of a file of a folder. Raises LipscaleError where it cannot be read."""
+    try:
+        Bound(path, largest_unpacked_gib).check((path / name).stat().st_size)
+        return (path / name).read_bytes()
+    except OSError as error:
+        raise _unreadable(name, path, error) from None
+
+
+def _folder(path: Path, bound: Bound, wanted: Callable[[str], bool], below: str = "") -> Iterator[Member]:
+    try:
+        with os.scandir(path / below) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        raise _unreadable(below or ".", path, error) from None
+    for entry in entries:
+        name = f"{below}{entry.name}"
         try:
-            if file.is_symlink() and not file.resolve(strict=True).is_relative_to(path.resolve()):
+            if entry.is_symlink() and not Path(entry.path).resolve(strict=True).is_relative_to(path.resolve()):
                 raise LipscaleError(f"{name} in {path} is a link that leads out of it; allowed: files and folders")
-            if file.is_dir():
+            if entry.is_dir():
                 yield Member(name + "/")
-            elif file.is_file() and wanted(name):
-                bound.check(file.stat().st_size)
-                yield Member(name, file.read_bytes())
-            elif file.is_file():
-                yield Member(name)
+            elif entry.is_file():
+                stat_of = entry.stat()
+                if wanted(name):
+                    bound.check(stat_of.st_size)
+                content = Path(entry.path).read_bytes() if wanted(name) else b""
+                yield Member(name, content, stat_of.st_size, stat_of.st_mtime_ns)
+            descend = entry.is_dir(follow_symlinks=False)
         except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
-            raise LipscaleError(f"{name} in {path} cannot be read ({one_line(error)})") from None
+            raise _unreadable(name, path, error) from None
+        if descend:
+            yield from _folder(path, bound, wanted, name + "/")
+
+
+def _unreadable(name: str, path: Path, error: Exception) -> LipscaleError:
+    return LipscaleError(f"{name} in {path} cannot be read ({one_line(error)})")
 
 
 def _archive(path: Path, bound: Bound, wanted: Callable[[str], bool]) -> Iterator[Member]:

@@ -1,6 +1,10 @@
-"""The prepared data set in memory: uint8 images and labels of three splits. It knows no files; `lipscale.store` has them."""
+"""The prepared data set: uint8 images and labels of three splits, in memory or in memory-mapped files.
 
-from collections.abc import Mapping
+It knows no files; `lipscale.store` has them.
+"""
+
+import mmap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +19,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8, (images, channels, height, width).
+        images: uint8, (images, channels, height, width); before they are prepared, also what reads such images when they are
+            wanted (`lipscale.data.image_files`).
         labels: int64, (images,), from 0 to the number of classes - 1.
     """
 
@@ -61,8 +66,10 @@ class Dataset:
             check_split(split, tuple(shape), len(self.classes), f"{self.name}: the {name} split")
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], manifest: Mapping, name: str = "data set") -> "Dataset":
-        """The data set that `prepare` described: its arrays and its manifest.
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], manifest: Mapping, name: str = "data set", wanted: Sequence[str] = SPLITS
+    ) -> "Dataset":
+        """The data set that `prepare` described, or the wanted splits of it: its arrays and its manifest.
 
         Raises:
             LipscaleError: an array or a key of the manifest is missing, or they do not fit together.
@@ -70,10 +77,10 @@ class Dataset:
         for key in ("classes", "image_shape", "mean"):
             if not isinstance(manifest, Mapping) or not isinstance(manifest.get(key), list):
                 raise LipscaleError(f"{name}: the manifest has no list {key}; allowed: a manifest that `prepare` wrote")
-        missing = [key for split in SPLITS for key in (f"{split}_images", f"{split}_labels") if key not in arrays]
+        missing = [key for split in wanted for key in (f"{split}_images", f"{split}_labels") if key not in arrays]
         if missing:
             raise LipscaleError(f"{name}: the array {missing[0]} is missing; allowed: images and labels of {', '.join(SPLITS)}")
-        splits = {split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in SPLITS}
+        splits = {split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in wanted}
         sha256 = str(manifest.get("arrays_sha256", ""))
         preparation = str(manifest.get("preparation_sha256", ""))
         return cls(splits, manifest["classes"], manifest["mean"], tuple(manifest["image_shape"]), sha256, preparation, name)
@@ -99,8 +106,9 @@ class Dataset:
 def check_split(split: Split, image_shape: tuple[int, int, int], class_count: int, name: str) -> None:
     """Raise LipscaleError, which begins with `name`, where a split is not what `Split` describes."""
     for kind, array, dtype in (("images", split.images, np.uint8), ("labels", split.labels, np.int64)):
-        if not isinstance(array, np.ndarray) or array.dtype != dtype:
-            found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        is_array = isinstance(array, np.ndarray) or (kind == "images" and hasattr(array, "__array__"))
+        if not is_array or array.dtype != dtype:
+            found = array.dtype if is_array else type(array).__name__
             raise LipscaleError(f"{name} has {kind} of type {found}; allowed: an array of {np.dtype(dtype)}")
     images, labels = split.images, split.labels
     if labels.ndim != 1 or len(labels) == 0 or images.shape != (len(labels), *image_shape):
@@ -113,3 +121,18 @@ def check_split(split: Split, image_shape: tuple[int, int, int], class_count: in
         raise LipscaleError(
             f"{name} has labels from {labels.min()} to {labels.max()}; allowed: from 0 to {class_count - 1}, the last class"
         )
+
+
+def take_rows(images: np.ndarray, chosen: np.ndarray | slice) -> np.ndarray:
+    """A copy of some images. Of a memory-mapped array, no pages stay in this process."""
+    rows = np.array(images[chosen])
+    while isinstance(images, np.ndarray):
+        images = images.base
+    if isinstance(images, mmap.mmap):  # pages that were read count as memory of the process until they are given back
+        images.madvise(mmap.MADV_DONTNEED)
+    return rows
+
+
+def in_parts(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The images in their order, `size` at a time, as `take_rows` gives them."""
+    return (take_rows(images, slice(first, first + size)) for first in range(0, len(images), size))

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,16 +12,20 @@ from lipscale.data.dataset import SPLITS, Split, check_split
 from lipscale.data.source import Source
 from lipscale.errors import LipscaleError
 from lipscale.settings import Settings
-from lipscale.units import pixels
+
+if TYPE_CHECKING:
+    from lipscale.data.image_files import FileImages
 
 SOURCES = "lipscale.data.sources"
 
 
-def prepare(settings: Settings) -> tuple[dict[str, np.ndarray], dict]:
+def prepare(settings: Settings) -> tuple[dict[str, "np.ndarray | FileImages"], dict]:
     """Arrays and manifest of the data set that a checked section `dataset` of a config describes.
 
     The arrays are `train_images`, `train_labels`, and the same for `validation` and `test`, as `Split` describes them. Each
-    split keeps the order of the source, which the manifest names; training shuffles.
+    split keeps the order of the source, which the manifest names; training shuffles. Where images are files, they are listed
+    only, and decoded when `lipscale.store.dataset.write_dataset` writes them, which adds their mean and checksum to the
+    manifest.
 
     Raises:
         LipscaleError: the data set cannot be had or is damaged, or a split would be empty.
@@ -32,7 +37,7 @@ def prepare(settings: Settings) -> tuple[dict[str, np.ndarray], dict]:
                 split, tuple(settings.image_shape()), len(source.classes), f"data set {settings.name}: the {name} split"
             )
     splits = divide(source, settings)
-    arrays = {f"{name}_images": np.ascontiguousarray(split.images) for name, split in splits.items()}
+    arrays = {f"{name}_images": split.images for name, split in splits.items()}
     arrays |= {f"{name}_labels": split.labels for name, split in splits.items()}
     return arrays, _manifest(source, splits, settings)
 
@@ -77,21 +82,22 @@ def preparation_sha256(source: Source, name: str) -> str:
     """Checksum of what makes images of a source: its own checksum, their size and channels, resampling and the like.
 
     Names of files and versions of packages do not count, nor does how images are divided into splits. A source without a
-    checksum of its own, such as a folder, is taken as the pixels that were made of it.
+    checksum of its own is taken as its pixels and labels; a folder of files, which are not decoded yet, as its labels alone.
     """
     recipe = {key: value for key, value in source.origin.items() if key not in ("path", "package", "function", "url")}
     if not {"sha256", "md5"} & {key for key, value in recipe.items() if value}:
         content = hashlib.sha256()
         for split in filter(None, (source.train, source.test)):
-            content.update(np.ascontiguousarray(split.images))
+            if isinstance(split.images, np.ndarray):
+                content.update(np.ascontiguousarray(split.images))
             content.update(np.ascontiguousarray(split.labels))
         recipe["content"] = content.hexdigest()
     recipe |= {"dataset": name, "image_shape": list(source.train.images.shape[1:]), "order": source.order}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
-def _manifest(source: Source, splits: dict[str, Split], settings: Settings) -> dict:
-    """Everything that fits into JSON. The checksum of the arrays is added where they are written."""
+def _manifest(source: Source, splits: Mapping[str, Split], settings: Settings) -> dict:
+    """Everything that fits into JSON and is known before the images are."""
     return {
         "dataset": settings.name,
         "preparation_sha256": preparation_sha256(source, settings.name),
@@ -107,6 +113,5 @@ def _manifest(source: Source, splits: dict[str, Split], settings: Settings) -> d
             }
             for name, split in splits.items()
         },
-        "mean": pixels(splits["train"].images.mean(axis=(0, 2, 3), dtype=np.float64)).tolist(),
         "split_seed": settings.split_seed,
     }

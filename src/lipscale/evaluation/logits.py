@@ -1,36 +1,46 @@
 """Logits of a frozen network in float64: what temperatures, radii and certificates rest on; and in plain float32."""
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from lipscale.data.dataset import in_parts
 from lipscale.errors import LipscaleError
 from lipscale.units import exact_pixels, pixels
 
 if TYPE_CHECKING:
     from lipscale.certification.plain_layers import PlainNetwork
 
-EVALUATION_BATCH = 1000  # images at once
+EVALUATION_BATCH = 1000  # images at once, fewer where they are larger than these:
+LARGEST = 3 * 32 * 32  # values of an image
 
 
-def exact_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.device) -> torch.Tensor:
+def evaluation_batch(image_shape: Sequence[int]) -> int:
+    """How many images are evaluated at once: a number whose values, and so the memory, stay the same as images grow."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * LARGEST // math.prod(image_shape)))
+
+
+def exact_logits(network: "PlainNetwork", images: torch.Tensor | np.ndarray, device: torch.device) -> torch.Tensor:
     """Logits (images, classes) in float64, on the CPU, with the rounding errors that the bounds of the layers cover.
 
     Args:
         network: in float64, on `device`.
-        images: uint8 or floating in [0, 1], (images, channels, height, width), on any device.
+        images: uint8 or floating in [0, 1], (images, channels, height, width), on any device; an array may be memory-mapped.
 
     Raises:
         LipscaleError: the images do not have the shape that the network was made for.
     """
     check_shape(images, network)
+    size = evaluation_batch(network.image_shape)
+    batches = images.split(size) if isinstance(images, torch.Tensor) else map(torch.from_numpy, in_parts(images, size))
     # cuDNN may choose a fast transform, whose errors are not those of inner products
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
-        parts = [network(exact_pixels(batch.to(device))).cpu() for batch in images.split(EVALUATION_BATCH)]
+        parts = [network(exact_pixels(batch.to(device))).cpu() for batch in batches]
     return torch.cat(parts)
 
 
@@ -44,7 +54,7 @@ def float32_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.
     with torch.no_grad(), plain_float32():
         parts = [
             network(batch.float() if batch.is_floating_point() else pixels(batch)).cpu()
-            for batch in images.to(device).split(EVALUATION_BATCH)
+            for batch in images.to(device).split(evaluation_batch(network.image_shape))
         ]
     return torch.cat(parts)
 

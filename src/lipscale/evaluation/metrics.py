@@ -3,12 +3,28 @@
 import numpy as np
 from scipy.special import log_softmax
 
+from lipscale.parts import parts
+
 BINS = 15
 
 
 def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """softmax(logits / temperature), float64, shape (images, classes)."""
-    return np.exp(log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1))
+    found = np.empty(logits.shape)
+    for part in parts(*logits.shape):
+        found[part] = np.exp(_log_probabilities(logits[part], temperature))
+    return found
+
+
+def top_label(logits: np.ndarray, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of `probabilities` and its class, (images,) each."""
+    tables = (np.exp(_log_probabilities(logits[part], temperature)) for part in parts(*logits.shape))
+    confidence, label = zip(*((table.max(axis=1), table.argmax(axis=1)) for table in tables), strict=True)
+    return np.concatenate(confidence), np.concatenate(label)
+
+
+def _log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
+    return log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
 
 
 def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
@@ -54,13 +70,16 @@ def brier_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Brier, Monthly Weather Review 1950, with all classes. Probabilities (images, classes), labels (images,).
     """
     of_label = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
-    return (probabilities**2).sum(axis=1) - 2 * of_label + 1
+    squares = [(probabilities[part] ** 2).sum(axis=1) for part in parts(*probabilities.shape)]
+    return np.concatenate(squares) - 2 * of_label + 1
 
 
 def log_losses(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Negative log-likelihood of each label under softmax(logits / temperature), in nats, (images,)."""
-    logarithms = log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
-    return -np.take_along_axis(logarithms, labels[:, None], axis=1)[:, 0]
+    found = np.empty(len(labels))
+    for part in parts(*logits.shape):
+        found[part] = -np.take_along_axis(_log_probabilities(logits[part], temperature), labels[part, None], axis=1)[:, 0]
+    return found
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,8 +15,10 @@ import math
 import numpy as np
 import torch
 from scipy.optimize import brentq
+from torch.nn.functional import cross_entropy
 
 from lipscale.errors import LipscaleError
+from lipscale.parts import parts
 
 LARGEST_LOG_BETA = 80  # a root beyond cannot be told from none in float64: exp(-80) is far below its rounding
 
@@ -66,15 +68,19 @@ def nll(logits: Array, labels: Array, temperature: float = 1.0) -> float:
         LipscaleError: there are no images, or shape, dtype or range of the labels is wrong.
     """
     logits, labels = _checked(logits, labels)
-    return torch.nn.functional.cross_entropy(logits / temperature, labels).item()
+    losses = [(cross_entropy(logits[part] / temperature, labels[part]).item(), part) for part in parts(*logits.shape)]
+    if len(losses) == 1:
+        return losses[0][0]
+    return sum(loss * (part.stop - part.start) for loss, part in losses) / len(labels)
 
 
 def _root(differences: torch.Tensor) -> float:
-    """T* where g has a root: z_j - z_y (images, classes) in float64, with a mean below 0 and a maximum above."""
-    differences = differences / (unit := differences.abs().max())  # a scale-free problem: |z_j - z_y| <= 1
+    """T* where g has a root: z_j - z_y (images, classes) in float64, with a mean below 0 and a maximum above; overwritten."""
+    differences /= (unit := torch.maximum(differences.max(), -differences.min()))  # a scale-free problem: |z_j - z_y| <= 1
 
     def slope(log_beta: float) -> float:
-        return (torch.softmax(math.exp(log_beta) * differences, dim=1) * differences).sum(1).mean().item()
+        beta, tables = math.exp(log_beta), (differences[part] for part in parts(*differences.shape))
+        return torch.cat([(torch.softmax(beta * table, dim=1) * table).sum(1) for table in tables]).mean().item()
 
     low = high = 0.0
     while slope(low) >= 0:
@@ -117,6 +123,8 @@ def _tensor(values: Array, what: str) -> torch.Tensor:
     if isinstance(values, torch.Tensor):
         return values
     try:
+        if isinstance(values, np.ndarray) and values.flags.c_contiguous and values.flags.writeable:
+            return torch.from_numpy(values)
         return torch.tensor(np.array(values, order="C"))
     except (TypeError, ValueError, RuntimeError):
         raise LipscaleError(f"temperature: {what} are no array of numbers; allowed: a numpy array or a torch tensor") from None

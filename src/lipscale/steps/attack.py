@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     experiment, folders = run_folders(options.runs)
     with locks.writing("attack", [folder.path for folder in folders]):
-        dataset = read_dataset(experiment.data)
+        dataset = read_dataset(experiment.data, ["test"])
         for folder in folders:
             size = folder.settings.evaluation.attack_batch_size
             with enough_memory(f"the attack on run {folder.name}", f"lower evaluation.attack_batch_size, which is {size}"):

@@ -7,7 +7,6 @@ on the validation split, everything else on the test split. Where the validation
 import argparse
 
 import numpy as np
-import torch
 
 from lipscale.certification.binding import check_fits
 from lipscale.certification.certificate import RADII_COLUMNS, certificate, description, radii_rows
@@ -24,6 +23,8 @@ from lipscale.store.dataset import read_dataset
 from lipscale.store.run_folder import RunFolder
 from lipscale.training.devices import select_device
 
+SPLITS = ("validation", "test")
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
@@ -32,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     experiment, folders = run_folders(options.runs)
     with locks.writing("evaluate", [folder.path for folder in folders]):
-        dataset = read_dataset(experiment.data)
+        dataset = read_dataset(experiment.data, SPLITS)
         for folder in bar(folders, name="evaluate", unit="run"):
             folder.check_data()
             _write_logits(folder, dataset)
@@ -46,9 +47,8 @@ def _write_logits(folder: RunFolder, dataset: Dataset) -> None:
     device, model = select_device(folder.settings.compute.device), checked(folder / "model.safetensors")
     network, arrays = load(model, device).double(), {}
     check_fits(network.binding, dataset)
-    for split in ("validation", "test"):
-        images = torch.from_numpy(dataset.images(split))
-        arrays[f"{split}_logits"] = exact_logits(network, images, device).numpy()
+    for split in SPLITS:
+        arrays[f"{split}_logits"] = exact_logits(network, dataset.images(split), device).numpy()
         arrays[f"{split}_labels"] = dataset.labels(split)
     with files.atomic(folder / "logits.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)

@@ -7,7 +7,7 @@ import numpy as np
 from lipscale.certification.binding import Binding, check_fits
 from lipscale.errors import LipscaleError
 from lipscale.store import files
-from lipscale.store.dataset import ARRAYS, read_dataset
+from lipscale.store.dataset import array_file, read_dataset
 
 ANY = Binding()  # of a model that states nothing
 
@@ -24,7 +24,7 @@ def read_images(path: Path, binding: Binding = ANY) -> tuple[np.ndarray, np.ndar
         LipscaleError: it is neither, or does not fit, or the arrays are not such.
     """
     if path.is_dir():
-        dataset = read_dataset(path)
+        dataset = read_dataset(path, ["test"])
         check_fits(binding, dataset)
         return dataset.images("test"), dataset.labels("test")
     arrays = files.read_arrays(path)
@@ -48,5 +48,5 @@ def read_images(path: Path, binding: Binding = ANY) -> tuple[np.ndarray, np.ndar
 
 
 def arrays_file(path: Path) -> Path:
-    """The .npz file that `read_images` takes images from."""
-    return path / ARRAYS if path.is_dir() else path
+    """The file that `read_images` takes images from."""
+    return path / array_file("test_images") if path.is_dir() else path

@@ -39,7 +39,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         LipscaleError: the file cannot be written, as the disk is full, for example.
     """
     path = Path(path)
-    temporary = path.with_name(f".partial-{path.name}")
+    temporary = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -55,6 +55,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
         if number is None:
             raise
         raise LipscaleError(f"{path} cannot be written: {explain(number)}; the old file is untouched") from None
+
+
+def unfinished(path: Path) -> Path:
+    """Where a file is until all of it is written."""
+    return path.with_name(f".partial-{path.name}")
 
 
 def _synchronise(path: Path) -> None:
@@ -137,6 +142,21 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
             return dict(arrays)
     except Exception as error:  # broken bytes make numpy raise whatever its readers happen to run into
         raise LipscaleError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def read_array(path: str | Path, mapped: bool = False) -> np.ndarray:
+    """The array of an .npy file, which cannot hold code; memory-mapped, read-only, or in memory.
+
+    Raises:
+        LipscaleError: it cannot be read, whole.
+    """
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is no .npy file")
+    except Exception as error:  # broken bytes make numpy raise whatever its readers happen to run into
+        raise LipscaleError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    return array
 
 
 def sha256(path: str | Path) -> str:

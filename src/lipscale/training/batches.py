@@ -1,23 +1,45 @@
 """The batches of an epoch. Their order and augmentation depend on (seed, epoch) alone, so that no generator has to be saved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
+from lipscale.data.dataset import take_rows
+from lipscale.evaluation.logits import evaluation_batch
+from lipscale.training.stored import StoredImages
 from lipscale.units import pixels
 
 if TYPE_CHECKING:
     from lipscale.data.dataset import Dataset
 
-EVALUATION_BATCH = 1000  # images of a pass without gradients
+Images = torch.Tensor | StoredImages
+SPLITS = ("train", "validation")
+
+GIB = 2**30
 
 
-def split_tensors(dataset: "Dataset", split: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 images and int64 labels of a split on a device."""
-    return torch.from_numpy(dataset.images(split)).to(device), torch.from_numpy(dataset.labels(split)).to(device)
+def load_splits(dataset: "Dataset", device: torch.device, in_memory_gib: float) -> list[tuple[Images, torch.Tensor]]:
+    """uint8 images and int64 labels of the training and validation splits.
+
+    Labels are on the device. Images are there too if both splits together take at most `in_memory_gib`; if they take more,
+    their batches are read when they are wanted.
+    """
+    arrays = [dataset.images(split) for split in SPLITS]
+    if sum(array.nbytes for array in arrays) <= in_memory_gib * GIB:
+        images = [torch.from_numpy(take_rows(array, slice(None))).to(device) for array in arrays]
+    else:
+        images = [StoredImages([array], device) for array in arrays]
+    labels = (torch.from_numpy(dataset.labels(split)).to(device) for split in SPLITS)
+    return list(zip(images, labels, strict=True))
+
+
+def in_order(images: Images) -> Iterable[torch.Tensor]:
+    """All images in parts for a pass without gradients."""
+    return images.split(evaluation_batch(images.shape[1:]))
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
@@ -33,12 +55,12 @@ def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
 
 
 def epoch_batches(
-    images: torch.Tensor, labels: torch.Tensor, batch_size: int, augmentation: str, seed: int
+    images: Images, labels: torch.Tensor, batch_size: int, augmentation: str, seed: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Every image once, in an order that the seed gives; batches on the device of the images.
 
     Args:
-        images: uint8, (images, C, H, W).
+        images: uint8, (images, C, H, W), a tensor or stored.
         labels: int64, (images,).
         batch_size: images of a batch; the last batch may have fewer.
         augmentation: `none` or `crop-flip`.
@@ -48,10 +70,13 @@ def epoch_batches(
         Images (B, C, H, W), float32 in [0, 1], and labels (B,).
     """
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(labels), generator=generator).to(images.device)
-    for batch in order.split(batch_size):
-        chosen = pixels(images[batch])
-        yield crop_flip(chosen, generator) if augmentation == "crop-flip" else chosen, labels[batch]
+    order = torch.randperm(len(labels), generator=generator)
+    batches = order.to(labels.device).split(batch_size)
+    stored = isinstance(images, StoredImages)
+    with closing(images.gather(order.split(batch_size)) if stored else (images[batch] for batch in batches)) as parts:
+        for batch, part in zip(batches, parts, strict=True):
+            chosen = pixels(part)
+            yield crop_flip(chosen, generator) if augmentation == "crop-flip" else chosen, labels[batch]
 
 
 def crop_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -17,7 +17,7 @@ from lipscale.method.methods import METHODS
 from lipscale.method.offset import logit_offset, offset_logits
 from lipscale.method.temperature import fit_temperature
 from lipscale.networks.network import LipschitzNetwork, build_network
-from lipscale.training.batches import EVALUATION_BATCH, epoch_batches, epoch_seed, split_tensors
+from lipscale.training.batches import epoch_batches, epoch_seed, in_order, load_splits
 from lipscale.training.control import Recorded, control
 from lipscale.training.precision import fast_logits
 from lipscale.training.returning import return_if_converged
@@ -52,8 +52,8 @@ class Training:
         self.control = control(run, recorded)
         self.method = METHODS[run.method]
         self.objective = discovery.load("lipscale.training.objectives", run.training.objective.name)
-        self.images, self.labels = split_tensors(dataset, "train", device)
-        self.validation_images, self.validation_labels = split_tensors(dataset, "validation", device)
+        splits = load_splits(dataset, device, run.compute.in_memory_gib)
+        (self.images, self.labels), (self.validation_images, self.validation_labels) = splits
         self._shape = dataset.image_shape, dataset.class_count, dataset.mean
         self.start(self.control(0.0) if self.control else run.initial_lipschitz)
         self.feedback = LipschitzFeedback(
@@ -181,7 +181,7 @@ class Training:
         self.network.eval()
         try:
             with parametrize.cached():
-                logits = torch.cat([self.network(pixels(part)) for part in self.validation_images.split(EVALUATION_BATCH)])
+                logits = torch.cat([self.network(pixels(part)) for part in in_order(self.validation_images)])
         except torch.linalg.LinAlgError:
             raise self._diverged("weights are no longer finite") from None
         if not logits.isfinite().all():

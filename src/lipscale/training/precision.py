@@ -40,9 +40,9 @@ def fast_logits(network: nn.Module, images: torch.Tensor, precision: str) -> tor
         return network(images)
     with parametrize.cached():
         for module in network.modules():
-            if parametrize.is_parametrized(module):
-                # Computed here, and kept until the end of the block: outside autocast, and outside a compiled pass, whose
-                # graph is freed by the first gradient of an attack.
-                module.weight  # noqa: B018
+            # Computed here, and kept until the end of the block: outside autocast, and outside a compiled pass, whose graph is
+            # freed by the first gradient of an attack. Layers of other libraries have other parametrized tensors than `weight`.
+            for name in module.parametrizations if parametrize.is_parametrized(module) else ():
+                getattr(module, name)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
             return network(images).float()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lipscale.method.convergence import converged
+from lipscale.training.stored import StoredImages
 
 if TYPE_CHECKING:
     from lipscale.training.loop import Training
@@ -28,6 +29,7 @@ def return_if_converged(training: "Training") -> None:
 
 def join_splits(training: "Training", returned_after: int) -> None:
     """Train on both splits from the epoch after `returned_after` on."""
-    training.images = torch.cat([training.images, training.validation_images])
+    both = [training.images, training.validation_images]
+    training.images = StoredImages.joined(both) if isinstance(training.images, StoredImages) else torch.cat(both)
     training.labels = torch.cat([training.labels, training.validation_labels])
     training.returned_after = returned_after
