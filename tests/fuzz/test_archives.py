@@ -172,7 +172,7 @@ def check_images(path: Path, kind: str) -> bool:
 @pytest.fixture
 def quiet(monkeypatch):
     """No bars: thousands of them would fill the report of a failure."""
-    monkeypatch.setattr("lipscale.progress.bar", lambda iterable, **_: contextlib.nullcontext(iterable))
+    monkeypatch.setattr("lipscale.data.image_files.bar", lambda iterable, **_: contextlib.nullcontext(iterable))
 
 
 @examples(1500)

@@ -78,7 +78,7 @@ def refused(capsys):
             "page": ["provenance", results, "--launched", "x", "--output", results / "pages" / "provenance.html"],
             "publish": [results, "--folder", results / "published", "--command", "make figures"],
         }
-        folders = [results / RUN] if step in ("evaluate", "attack") else [results]
+        folders = [results / RUN] if step in ("train", "evaluate", "attack") else [results]
         assert main([step, *map(str, extra.get(step, folders))]) == 1
         return capsys.readouterr().err.splitlines()[-1]
 

@@ -163,12 +163,6 @@ class Listing:
     sha256: str | None
     identity: str
 
-    def split(self, files: ImageFiles, first: int, split: str, classes: Sequence[str]) -> Split:
-        """Images `first` and following of `files`, which are those of a split, by class."""
-        counts = [len(self.found[split, name]) for name in classes]
-        numbers = np.arange(first, first + sum(counts))
-        return Split(FileImages(files, numbers), np.repeat(np.arange(len(classes), dtype=np.int64), counts))
-
     def splits(self, classes: Sequence[str], splits: Sequence[str]) -> list[Split]:
         """The images of some splits, each by class, then by name.
 
@@ -179,10 +173,13 @@ class Listing:
         names, places = [name for part in order for name, _ in part], [place for part in order for _, place in part]
         decoded = archives.Bound(self.reader.path, self.reader.largest_unpacked_gib)
         decoded.check(len(names) * int(np.prod(self.reader.image_shape)))
-        files, first, made = ImageFiles(self.reader, names, np.array(places), self.identity), 0, []
+        files, made, first = ImageFiles(self.reader, names, np.array(places), self.identity), [], 0
         for split in splits:
-            made.append(self.split(files, first, split, classes))
-            first += len(made[-1].labels)
+            counts = [len(self.found[split, name]) for name in classes]
+            last = first + sum(counts)
+            labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+            made.append(Split(FileImages(files, np.arange(first, last)), labels))
+            first = last
         return made
 
 
