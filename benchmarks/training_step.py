@@ -6,6 +6,7 @@
 All four have the layers that the config describes and are trained on random images with its objective and the same optimiser.
 The unconstrained network has lipscale's MaxMin and convolutions too; the other two have the activations of their libraries.
 Rounds are interleaved, the order within a round is random, and the fastest round of each counts, as others may use the machine.
+With --families, lipscale's layer families are compared instead.
 deel-torchlip is in the extra `examples`: `pip install -e .[examples]`. Without it that variant is left out.
 """
 
@@ -15,7 +16,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -49,8 +50,12 @@ def plain(settings: Network, shape: tuple[int, int, int], conv: Callable, dense:
     return nn.Sequential(*with_activations)
 
 
-def variants(settings: Network, shape: tuple[int, int, int]) -> dict[str, nn.Module]:
+def variants(settings: Network, shape: tuple[int, int, int], families: Sequence[str]) -> dict[str, nn.Module]:
     build = partial(build_network, settings, shape, CLASSES, [0.5] * shape[0])
+    if families:
+        build_family = partial(build_network, image_shape=shape, classes=CLASSES, mean=[0.5] * shape[0], lipschitz=LIPSCHITZ)
+        of_family = {name: build_family(settings.model_copy(update={"family": name})) for name in families}
+        return of_family | {"unconstrained": build(math.inf)}
     networks = {
         "lipscale": build(LIPSCHITZ),
         "unconstrained": build(math.inf),
@@ -80,6 +85,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads, default: 1")
     parser.add_argument("--rounds", type=int, default=10, help="default: 10")
     parser.add_argument("--steps", type=int, default=5, help="of each variant in a round, default: 5")
+    parser.add_argument("--families", nargs="+", default=[], help="compare layer families of lipscale, not libraries")
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
@@ -93,7 +99,7 @@ def main() -> None:
     labels = torch.randint(CLASSES, (batch_size,), device=options.device)
 
     steps = {}
-    for name, network in variants(experiment.network, shape).items():
+    for name, network in variants(experiment.network, shape, options.families).items():
         network = network.to(options.device).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
         if options.compile and name in ("lipscale", "unconstrained"):

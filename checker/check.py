@@ -39,12 +39,35 @@ def check(certificate_path: Path, model: Path, images_path: Path, at_most: int |
     lipschitz = number(certificate["lipschitz"], "L")
     if lipschitz < product:
         raise Refused(f"L is {certificate['lipschitz']}, which is below the product of the constants")
-    checked, there = check_radii(network, shape, lipschitz, certificate["images"], arrays, at_most)
+    pairs = Pairs(network, certificate["layers"], product)
+    checked, there = check_radii(network, shape, lipschitz, pairs, certificate["images"], arrays, at_most)
     return f"accepted: {len(network)} layers, L = {float(lipschitz)}, the radii of {checked} of {there} images"
 
 
+class Pairs:
+    """Lemma 8: bounds on the squares of the Lipschitz constants of f_i - f_j.
+
+    Attributes:
+        rows: of the last layer but for scales, where that is dense, over the denominator of its weights; else None.
+        rest: the square of the product of the constants of all other layers, over the square of that denominator.
+        whole: what holds for all pairs.
+    """
+
+    def __init__(self, network: list[Layer], claims: list[dict], product: Fraction):
+        self.whole, self.rows = 2 * product**2, None
+        last = max((i for i, layer in enumerate(network) if layer.kind != "scale"), default=None)
+        if last is not None and network[last].kind == "dense":
+            others = math.prod((Fraction(claim["lipschitz"]) for i, claim in enumerate(claims) if i != last), start=Fraction(1))
+            self.rows, self.rest = network[last].rows, (others / network[last].weight.denominator) ** 2
+
+    def __call__(self, i: int, j: int) -> Fraction:
+        if self.rows is None:
+            return self.whole
+        return min(self.whole, self.rest * sum((a - b) ** 2 for a, b in zip(self.rows[i], self.rows[j], strict=True)))
+
+
 def check_radii(
-    network: list[Layer], shape: tuple, lipschitz: Fraction, claims: list[dict], path: Path, at_most: int | None
+    network: list[Layer], shape: tuple, lipschitz: Fraction, pairs: Pairs, claims: list[dict], path: Path, at_most: int | None
 ) -> tuple[int, int]:
     """The numbers of images whose radii were proven, evenly spread over all, and of all images."""
     (count, *image_shape), pixels, denominator, labels = read_images(path)
@@ -57,12 +80,12 @@ def check_radii(
     for index in chosen:
         values = pixels[index * size : (index + 1) * size]
         image = (values, denominator) if denominator else exact(shape, values)[1:]
-        check_image(index, claims[index], *run(network, *image), lipschitz)
+        check_image(index, claims[index], *run(network, *image), lipschitz, pairs)
     return len(chosen), count
 
 
-def check_image(index: int, claim: dict, logits: list[int], denominator: int, lipschitz: Fraction) -> None:
-    """Lemma 1, for logits / denominator of an image."""
+def check_image(index: int, claim: dict, logits: list[int], denominator: int, lipschitz: Fraction, pairs: Pairs) -> None:
+    """Lemmas 1 and 8, for logits / denominator of an image."""
     label = claim["label"]
     if not isinstance(label, int) or not 0 <= label < len(logits):
         raise Refused(f"image {index} has the label {label!r}, which is no class")
@@ -72,6 +95,15 @@ def check_image(index: int, claim: dict, logits: list[int], denominator: int, li
         raise Refused(f"the margin {claim['margin']} of image {index} is above its exact margin, {float(exact_margin)}")
     if radius < 0 or (radius > 0 and (margin <= 0 or 2 * (lipschitz * radius) ** 2 > margin**2)):
         raise Refused(f"the radius {claim['radius']} of image {index} is above margin / (sqrt(2) L), or negative")
+    if "pair_radius" not in claim:  # of earlier versions
+        return
+    pair_radius = number(claim["pair_radius"], f"the pair radius of image {index}")
+    lead = [Fraction(logits[label] - logit, denominator) for logit in logits]
+    for j in range(len(logits)):
+        if j != label and pair_radius != 0 and (lead[j] <= 0 or pairs(label, j) * pair_radius**2 > lead[j] ** 2):
+            raise Refused(f"the pair radius {claim['pair_radius']} of image {index} is not proven for class {j}")
+    if pair_radius < 0:
+        raise Refused(f"the pair radius of image {index} is negative")
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ KEYS = {  # of the entry of a layer in the model file, by kind: those without wh
     "maxmin": {}, "groupsort2": {}, "relu": {}, "flatten": {},
     "average_pool": {"kernel_size": None}, "max_pool": {"kernel_size": None},
     "residual": {"branch": None},
+    "sll": {"features": None, "bias": True},
 }  # fmt: skip
 
 
@@ -46,6 +47,9 @@ class Layer:
             self.output = (settings["out_features"],)
             self._require(shape == (settings["in_features"],))
             self.weight = self._tensor(tensors, f"{prefix}weight", (*self.output, *shape))
+        elif self.kind == "sll":
+            self._require(shape == (settings["features"],))
+            self.weight = self._tensor(tensors, f"{prefix}weight", (*shape, *shape))
         elif self.kind == "conv":
             self._convolve(settings, tensors, prefix)
         elif self.kind == "scale":
@@ -113,11 +117,13 @@ class Layer:
 
     def linear(self, values: list[int]) -> list[int]:
         """Of a dense layer or a convolution, the products with the weights' whole numbers."""
-        inputs = [values] if self.kind == "dense" else self.patches(values)
+        inputs = [values] if self.kind in ("dense", "sll") else self.patches(values)
         return [sum(map(mul, row, patch)) for row in self.rows for patch in inputs]
 
     def __call__(self, values: list[int], denominator: int) -> tuple[list[int], int]:
         """The output for the input values / denominator, in the same form."""
+        if self.kind == "sll":
+            return self._block(values, denominator)
         if self.weight:
             values, denominator = self.linear(values), denominator * self.weight.denominator
         elif self.kind == "scale":
@@ -140,6 +146,14 @@ class Layer:
             inner, below = run(self.branch, values, denominator)
             values, denominator = [v * (below // denominator) + w for v, w in zip(values, inner, strict=True)], below
         return self._shifted(values, denominator) if self.bias else (values, denominator)
+
+    def _block(self, values: list[int], denominator: int) -> tuple[list[int], int]:
+        """h - 2 W^T ReLU(W h + b)."""
+        inner, below = self.linear(values), denominator * self.weight.denominator
+        inner, below = self._shifted(inner, below) if self.bias else (inner, below)
+        hidden, scale = [max(v, 0) for v in inner], below * self.weight.denominator // denominator
+        back = [2 * sum(map(mul, column, hidden)) for column in zip(*self.rows, strict=True)]
+        return [v * scale - w for v, w in zip(values, back, strict=True)], denominator * scale
 
     def _shifted(self, values: list[int], denominator: int) -> tuple[list[int], int]:
         """Plus the bias of each channel; that of a centre is subtracted."""

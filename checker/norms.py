@@ -32,6 +32,8 @@ def _constant(layer: Layer, claim: dict) -> Fraction:
         raise Refused(f"the constant of {name} is negative")
     if layer.kind == "dense":
         proven = _norm_is_at_most(layer.rows, (constant * layer.weight.denominator) ** 2)
+    elif layer.kind == "sll":  # its W has a norm of at most the root of (constant + 1) / 2
+        proven = constant >= 1 and _norm_is_at_most(layer.rows, (constant + 1) / 2 * layer.weight.denominator**2)
     elif layer.kind == "conv":
         proven = _convolution(layer, constant)
     elif layer.kind == "scale":

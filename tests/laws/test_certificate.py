@@ -19,8 +19,18 @@ from lipscale.certification.plain_layers import KINDS, Centre, GroupSort2, Plain
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
 from lipscale.networks.maxmin import MaxMin
+from lipscale.networks.sll import SLL
 
 SHAPE = (2, 8, 8)
+
+
+def scaled_sll(factor: float) -> SLL:
+    layer = SLL(128)
+    layer.weight.data *= factor
+    layer.bias.data += torch.linspace(-0.1, 0.1, 128)
+    return layer
+
+
 LAYERS = {
     "centre": Centre(2),
     "dense": nn.Sequential(nn.Flatten(), nn.Linear(128, 7)),
@@ -36,6 +46,9 @@ LAYERS = {
     "average_pool": nn.AvgPool2d(2),
     "max_pool": nn.MaxPool2d(2),
     "residual": Residual(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU())),
+    "sll": nn.Sequential(nn.Flatten(), SLL(128)),
+    "sll of norm 1.5": nn.Sequential(nn.Flatten(), scaled_sll(1.5)),
+    "sll of norm 0.5": nn.Sequential(nn.Flatten(), scaled_sll(0.5)),
 }
 
 

@@ -46,6 +46,7 @@ NETWORKS = {  # of images of SHAPE
         conv(2, 4, 3, padding=1, mode="zeros"), {"layer": "max_pool", "kernel_size": 2}, conv(4, 4, (3, 2), (2, 1), 1, "zeros"),
         FLATTEN, dense(40, 3),
     ],
+    "sll": [FLATTEN, dense(96, 12), {"layer": "sll", "features": 12, "bias": True}, {"layer": "maxmin"}, dense(12, 3)],
     "residual": [
         {"layer": "residual", "branch": [conv(2, 2, 3, padding=1), MAXMIN, {"layer": "scale", "scale": 0.5}]},
         FLATTEN, dense(96, 3),
@@ -176,6 +177,13 @@ def change(files: Files, *path: object, by: Callable) -> None:
 CLAIMS = {  # a mistake in the certificate, and words of the refusal
     "a radius raised by one percent": (("images", 5, "radius"), lambda radius: 1.01 * radius, ["radius", "image 5"]),
     "the square root of 2 forgotten": (("images", 5, "radius"), lambda radius: 2**0.5 * radius, ["radius", "image 5"]),
+    "a pair radius raised by one percent": (
+        ("images", 5, "pair_radius"),
+        lambda radius: 1.01 * radius,
+        ["pair radius", "image 5"],
+    ),
+    "a negative pair radius": (("images", 5, "pair_radius"), lambda radius: -radius, ["pair radius", "image 5"]),
+    "a pair radius for a wrong class": (("images", 3, "pair_radius"), lambda _: 0.01, ["pair radius", "image 3"]),
     "a negative radius": (("images", 5, "radius"), lambda radius: -radius, ["radius", "image 5"]),
     "a radius that is not a number": (("images", 5, "radius"), lambda _: float("nan"), ["radius of image 5", "nan"]),
     "a radius for a wrong class": (("images", 3, "radius"), lambda _: 0.01, ["radius", "image 3"]),

@@ -12,12 +12,13 @@ import torch
 from sklearn.datasets import load_digits
 
 import test_certificate
+import test_float32
 import test_networks
 import test_norms
 import test_torus
 from lipscale.attacks import at_own_radius, certified_images, falsification
 from lipscale.attacks.falsification import falsify
-from lipscale.certification import bounds, certificate, freezing, norms, plain_layers, torus
+from lipscale.certification import arithmetic, bounds, certificate, freezing, norms, plain_layers, torus
 from lipscale.networks.network import build_network
 
 pytestmark = pytest.mark.slow
@@ -124,8 +125,13 @@ def test_pairs_of_classes_at_half_their_distance(monkeypatch):
 
 
 def test_rounding_of_one_operation_for_that_of_a_sum(monkeypatch):
-    monkeypatch.setattr(bounds, "gamma", lambda n: 2.0**-53)
+    monkeypatch.setattr(arithmetic.Arithmetic, "gamma", lambda self, n: self.unit)
     caught(test_certificate.test_rounding_of_long_sums_is_within_its_bound)
+
+
+def test_numbers_below_the_smallest_normal_one_forgotten(monkeypatch):
+    monkeypatch.setattr(arithmetic.Arithmetic, "lost", lambda self, length, outputs, norm: (0.0, 0.0))
+    caught(test_float32.test_rounding_of_a_layer_is_within_its_bound, "dense", 2.0**-140, False)
 
 
 def test_rounding_that_is_left_out_of_norms(monkeypatch):

@@ -161,7 +161,7 @@ def test_without_constraint_the_same_layers_and_no_certificate(architecture):
 
 
 def test_families_are_checked():
-    with pytest.raises(LipscaleError, match="there is no 'lazy'; allowed: aol, orthogonal, unconstrained"):
+    with pytest.raises(LipscaleError, match="there is no 'lazy'; allowed: aol, bro, cayley, orthogonal, sll, unconstrained"):
         build_network(section("mlp", family="lazy"), SHAPE, 10, [0.3], 1.0)
     with pytest.raises(LipscaleError, match=r"network\.family is unconstrained, .*allowed: a family of 1-Lipschitz layers"):
         build_network(section("mlp", family="unconstrained"), SHAPE, 10, [0.3], 1.0)

@@ -146,7 +146,9 @@ def test_the_command_prints_certified_calibration(plain, tmp_path, capsys, lipsc
     np.savez(tmp_path / "images.npz", images=images, labels=labels)
     assert cli.main(["certify", str(tmp_path / "model.safetensors"), str(tmp_path / "images.npz"), "--epsilons", "1", "9"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    values = {row["quantity"]: float(row["value"]) for row in rows}
+    about_images = ("image_shape", "classes", "pixels", "arithmetic", "preparation_sha256")
+    assert tuple(row["quantity"] for row in rows[1:6]) == about_images
+    values = {row["quantity"]: float(row["value"]) for row in rows if row["quantity"] not in about_images}
     assert list(values) == [
         *("images", "lipschitz", "lipschitz_certified", "clean_accuracy"),
         *("certified_1", "pair_certified_1", "certified_9", "pair_certified_9"),

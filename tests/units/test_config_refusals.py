@@ -119,7 +119,10 @@ BAD = {
         "training.objective.relative_step is 0; allowed: a number greater than 0",
     ),
     "beta < 0": (objective("trades", beta=-6), "training.objective.beta is -6; allowed: 0 or more"),
-    "an unknown family": ({"network": {"family": "cayley"}}, "network.family is 'cayley'; allowed: one of aol, orthogonal"),
+    "an unknown family": (
+        {"network": {"family": "lazy"}},
+        "network.family is 'lazy'; allowed: one of aol, bro, cayley, orthogonal, sll",
+    ),
     "a family without constraint": ({"network": {"family": "unconstrained"}}, "network.family is 'unconstrained'; allowed: "),
     "unknown allocation": (
         {"network": {"allocation": "equal"}},

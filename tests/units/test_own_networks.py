@@ -337,3 +337,49 @@ def test_the_comparison_finds_a_wrong_weight(monkeypatch):
     monkeypatch.setattr(own, "plain", wrong)
     with pytest.raises(LipscaleError, match="logits differ"):
         export(nn.Sequential(nn.Flatten(), dense()), SHAPE)
+
+
+def test_the_comparison_finds_a_wrong_frozen_copy(monkeypatch):
+    """Two layers of one size in the wrong order, which no bound would notice."""
+    layers = [nn.Linear(128, 16), nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 10)]
+    for layer in layers:
+        nn.init.orthogonal_(layer.weight, gain=1.0001)  # which freezing has to bring back to 1
+    network = LipschitzNetwork(layers, [0.5, 0.5], LipschitzBudget(4, 3.0), family="unconstrained")
+    assert export(network, SHAPE).lipschitz == 3.0
+
+    def swapped(network, image_shape):
+        plain = freeze(network, image_shape)
+        dense = [layer for layer in plain if isinstance(layer, nn.Linear)]
+        dense[1].weight, dense[2].weight = dense[2].weight, dense[1].weight
+        return plain
+
+    monkeypatch.setattr("lipscale.certification.export.freeze", swapped)
+    with pytest.raises(LipscaleError, match="logits differ from the network's by up to"):
+        export(network, SHAPE)
+
+
+def test_a_bias_that_is_a_property():
+    """It is copied where it can be read, also without its parametrizations, and refused in one sentence where not."""
+
+    class WithProperty(nn.Linear):
+        def __init__(self):
+            super().__init__(128, 3, bias=False)
+            self.shift = nn.Parameter(torch.ones(3))
+
+        @property
+        def bias(self):
+            return self.shift
+
+    class Lost(WithProperty):
+        @property
+        def bias(self):
+            if "built" not in vars(self):
+                raise AttributeError
+            return {}["bias"]
+
+    layer = WithProperty()
+    assert torch.equal(export(nn.Sequential(nn.Flatten(), layer), SHAPE)[1].bias, layer.shift)
+    layer = Lost()
+    layer.built = True
+    with pytest.raises(LipscaleError, match=r"layer 1 \(Lost\) has a weight or bias that cannot be read \(KeyError"):
+        export(nn.Sequential(nn.Flatten(), layer), SHAPE)

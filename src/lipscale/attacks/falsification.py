@@ -19,6 +19,7 @@ import torch
 from lipscale.attacks.at_own_radius import Attack, Batch, attacks
 from lipscale.attacks.autoattack import Calibrated, broken, without_tf32
 from lipscale.attacks.certified_images import Certified, Part, find_certified
+from lipscale.certification.binding import check_fits
 from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
@@ -125,6 +126,7 @@ def falsify_dataset(
     name: str = "the network",
 ) -> Falsification:
     """`falsify` for a prepared data set: images of the test split first, then of the validation and training splits."""
+    check_fits(network.binding, dataset)
     parts = [(split, dataset.images(split), dataset.labels(split)) for split in SPLITS_IN_ORDER]
     return _falsify(network, parts, options, device, name)
 

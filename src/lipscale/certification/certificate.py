@@ -13,7 +13,13 @@
    the radius, and so does its float64 evaluation at each perturbed image that is again in [0, 1]. Subtraction, division and the
    square root that follow are rounded down by gamma_16.
 
-Not guaranteed: evaluation in float32 or less. It is another function, whose class can change where the margin is near 0.
+5. Float32. In plain float32 (`arithmetic.py` says what that is) logits of such images are off by at most E', the same bound
+   with u = 2^-24; pixels may have been rounded to float32. With margins lowered by sqrt(2) (E + E') instead, the float32
+   evaluation too keeps its class at each perturbed image. That gives `radius_float32`, which is 0 where overflow is not
+   excluded.
+
+Not guaranteed: any other arithmetic, such as TF32 or bfloat16. It is another function, whose class can change where the margin
+is near 0.
 """
 
 import math
@@ -24,13 +30,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from lipscale.certification.bounds import bounds, layer_bounds
-from lipscale.certification.norms import UNIT, gamma, rounded_up
+from lipscale.certification.arithmetic import FLOAT32, FLOAT64, Arithmetic
+from lipscale.certification.bounds import Bounds, bounds, layer_bounds
+from lipscale.certification.norms import gamma, rounded_up
 from lipscale.certification.plain_layers import PlainNetwork, Scale, shapes
 from lipscale.errors import LipscaleError
 from lipscale.parts import parts
 
-RADII_COLUMNS = ("index", "label", "prediction", "margin", "radius", "pair_radius")
+RADII_COLUMNS = ("index", "label", "prediction", "margin", "radius", "pair_radius", "radius_float32")
+
+KEPT = 1 - gamma(16)  # of a number after the operations that lead to a radius
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,14 @@ class Certificate:
         lipschitz_certified: the product of the bounds of all layers, a guaranteed upper bound.
         pairs: (classes, classes), guaranteed Lipschitz constants of f_i - f_j.
         rounding: E, an upper bound on the l2 error of float64 logits, for images in [0, 1].
+        rounding_float32: E', the same for float32; infinite where overflow is not excluded.
     """
 
     lipschitz: float
     lipschitz_certified: float
     pairs: np.ndarray
     rounding: float
+    rounding_float32: float = math.inf
 
 
 def certificate(network: PlainNetwork) -> Certificate:
@@ -57,10 +68,26 @@ def certificate(network: PlainNetwork) -> Certificate:
         LipscaleError: a layer is unknown, nothing is proven for its shape, or its weights are not finite.
     """
     total = bounds(network, network.image_shape)
-    longest = math.sqrt(math.prod(network.image_shape))
-    pixels = (total.slope + total.relative) * UNIT  # k / 255 is rounded as well
-    rounding = rounded_up((total.relative + pixels) * longest + total.absolute)
-    return Certificate(network.lipschitz, total.slope, _pairs(network, total.slope), rounding)
+    pairs = _pairs(network, total.slope)
+    return Certificate(network.lipschitz, total.slope, pairs, _rounding(total, network, FLOAT64), _rounding_float32(network))
+
+
+def _rounding(total: Bounds, network: PlainNetwork, arithmetic: Arithmetic) -> float:
+    """E. k / 255 is rounded as well, also where it is k times 1 / 255."""
+    longest, (_, lost) = math.sqrt(math.prod(network.image_shape)), arithmetic.lost(1, math.prod(network.image_shape), 1.0)
+    pixels = arithmetic.gamma(1 if arithmetic == FLOAT64 else 3) * longest + lost
+    if longest > arithmetic.longest:
+        return math.inf
+    return rounded_up(total.relative * longest + total.absolute + (total.slope + total.relative) * pixels)
+
+
+def _rounding_float32(network: PlainNetwork) -> float:
+    if any((tensor != tensor.float()).any() for tensor in network.state_dict().values()):
+        return math.inf  # other weights than those of a float32 evaluation
+    try:
+        return _rounding(bounds(network, network.image_shape, FLOAT32), network, FLOAT32)
+    except LipscaleError:  # numbers too large for float32
+        return math.inf
 
 
 def _pairs(network: PlainNetwork, slope: float) -> np.ndarray:
@@ -93,12 +120,12 @@ def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate
         raise LipscaleError(f"certify: the logits are {logits.dtype}; allowed: float64, from `exact_logits`")
     if not np.isfinite(logits).all():
         raise LipscaleError("certify: the logits hold NaN or infinity; allowed: finite numbers")
-    found = [_radii(logits[part], labels[part], promise) for part in parts(*logits.shape)]
+    found = [_part_radii(logits[part], labels[part], promise) for part in parts(*logits.shape)]
     margins, radii, pair_radii = (np.concatenate(column) for column in zip(*found, strict=True))
     return margins, radii, pair_radii
 
 
-def _radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _part_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = np.arange(len(labels))
     differences = logits[rows, labels][:, None] - logits
     differences[rows, labels] = np.inf
@@ -106,15 +133,34 @@ def _radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> tupl
     lipschitz = max(promise.lipschitz, promise.lipschitz_certified)
     if not math.isfinite(lipschitz):
         return margins, np.zeros(len(labels)), np.zeros(len(labels))
-    kept = 1 - gamma(16)
-    allowance = rounded_up(2 * math.sqrt(2) * promise.rounding)
-    lowered = np.maximum(differences * kept - allowance, 0.0)
+    lowered = _lowered(differences, 2 * promise.rounding)
     with np.errstate(divide="ignore", invalid="ignore"):  # constants of 0: a class that no perturbation can reach
-        radii = lowered.min(axis=1) / (math.sqrt(2) * lipschitz) * kept
-        each = lowered / promise.pairs[labels] * kept
+        each = lowered / promise.pairs[labels] * KEPT
     each[lowered == 0] = 0.0
     each[rows, labels] = np.inf
-    return margins, np.where(lowered.min(axis=1) > 0, radii, 0.0), each.min(axis=1)
+    return margins, _radii(_lowered(margins, 2 * promise.rounding), lipschitz), each.min(axis=1)
+
+
+def float32_radii(margins: np.ndarray, promise: Certificate) -> np.ndarray:
+    """Radii that also hold for plain float32 evaluation at the perturbed image, (images,); never above those of float64.
+
+    Args:
+        margins: (images,), of logits in float64, from `certified_radii`.
+    """
+    lipschitz, rounding = max(promise.lipschitz, promise.lipschitz_certified), promise.rounding + promise.rounding_float32
+    if not (math.isfinite(lipschitz) and math.isfinite(rounding)):
+        return np.zeros(len(margins))
+    return _radii(_lowered(margins, max(rounding, 2 * promise.rounding)), lipschitz)
+
+
+def _lowered(differences: np.ndarray, rounding: float) -> np.ndarray:
+    """Lower bounds on differences of logits, at images and perturbed images whose errors are at most `rounding` together."""
+    return np.maximum(differences * KEPT - rounded_up(math.sqrt(2) * rounding), 0.0)
+
+
+def _radii(lowered: np.ndarray, lipschitz: float) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(lowered > 0, lowered / (math.sqrt(2) * lipschitz) * KEPT, 0.0)
 
 
 def radii_rows(logits: np.ndarray, labels: np.ndarray | None, promise: Certificate) -> Iterator[dict]:
@@ -125,7 +171,8 @@ def radii_rows(logits: np.ndarray, labels: np.ndarray | None, promise: Certifica
     predictions = logits.argmax(axis=1)
     truth = predictions if labels is None else labels
     columns = (range(len(logits)), [None] * len(logits) if labels is None else labels.tolist(), predictions.tolist())
-    numbers = (column.tolist() for column in certified_radii(logits, truth, promise))
+    margins, *radii = certified_radii(logits, truth, promise)
+    numbers = (column.tolist() for column in (margins, *radii, float32_radii(margins, promise)))
     return (dict(zip(RADII_COLUMNS, row, strict=True)) for row in zip(*columns, *numbers, strict=True))
 
 
@@ -141,5 +188,6 @@ def description(network: PlainNetwork, promise: Certificate) -> dict:
         "lipschitz": promise.lipschitz if math.isfinite(promise.lipschitz) else "inf",
         "lipschitz_certified": promise.lipschitz_certified,
         "rounding": promise.rounding,
+        "rounding_float32": promise.rounding_float32 if math.isfinite(promise.rounding_float32) else "inf",
         "layers": slopes,
     }

@@ -30,7 +30,10 @@ def certificate_file(network: PlainNetwork, found: Certification, model_sha256: 
     promise = found.certificate
     margins = _lowered(found.margins, promise.rounding)
     classes = found.predictions if found.labels is None else found.labels
-    columns = (column.tolist() for column in (classes, margins, found.radii))
+    names, columns = (
+        ("label", "margin", "radius", "pair_radius"),
+        (column.tolist() for column in (classes, margins, found.radii, found.pair_radii)),
+    )
     lipschitz = max(promise.lipschitz, promise.lipschitz_certified)
     return {
         "format": FORMAT,
@@ -39,7 +42,7 @@ def certificate_file(network: PlainNetwork, found: Certification, model_sha256: 
         "image_shape": list(network.image_shape),
         "lipschitz": lipschitz if math.isfinite(lipschitz) else promise.lipschitz_certified,  # radii are 0 without constraint
         "layers": _claims(network, network.image_shape),
-        "images": [dict(zip(("label", "margin", "radius"), row, strict=True)) for row in zip(*columns, strict=True)],
+        "images": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lipscale.certification.certificate import Certificate, certificate, certified_radii
+from lipscale.certification.certificate import Certificate, certificate, certified_radii, float32_radii
 from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.units import distance
@@ -23,6 +23,7 @@ class Certification:
         radii: (images,), no perturbation of smaller l2 norm, pixels in [0, 1], changes the class; 0 where it is not the label.
         pair_radii: (images,), the same from the constant of each pair of classes; never smaller.
         certificate: of the network.
+        radii_float32: (images,), those that plain float32 evaluation of the perturbed image keeps too; at most `radii`.
     """
 
     logits: np.ndarray
@@ -31,6 +32,7 @@ class Certification:
     radii: np.ndarray
     pair_radii: np.ndarray
     certificate: Certificate
+    radii_float32: np.ndarray
 
     @property
     def predictions(self) -> np.ndarray:
@@ -105,7 +107,8 @@ def certify(network: PlainNetwork, images, labels=None) -> Certification:
         _check_labels(labels, *logits.shape)
         labels = labels.astype(np.int64)
     truth = predictions if labels is None else labels
-    return Certification(logits, labels, *certified_radii(logits, truth, promise), promise)
+    radii = certified_radii(logits, truth, promise)
+    return Certification(logits, labels, *radii, promise, float32_radii(radii[0], promise))
 
 
 def _check_images(images: torch.Tensor | np.ndarray, network: PlainNetwork) -> None:

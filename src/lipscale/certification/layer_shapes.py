@@ -38,6 +38,13 @@ def dense(layer: nn.Linear, shape: Shape) -> Shape:
     return (layer.out_features,)
 
 
+def square(layer: nn.Module, shape: Shape) -> Shape:
+    _check_whole(1, layer.features)
+    if shape != (layer.features,):
+        raise ValueError(f"allowed: a flattened one of {layer.features} numbers")
+    return shape
+
+
 def conv(layer: nn.Conv2d, shape: Shape) -> Shape:
     _check_channels(shape, layer.in_channels)
     _check_whole(1, *layer.kernel_size, *layer.stride, *layer.dilation)

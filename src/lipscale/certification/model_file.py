@@ -1,7 +1,8 @@
 """Networks of plain layers in a .safetensors file, which holds no code.
 
-The file holds the weights and, as metadata, the list of layers, the enforced L and the shape of images. Reading it back builds
-the layers of `lipscale.certification.plain_layers` and nothing else: an unknown layer is an error that names it.
+The file holds the weights and, as metadata, the list of layers, the enforced L and what is known of the images
+(`binding.py`). Reading it back builds the layers of `lipscale.certification.plain_layers` and nothing else: an unknown layer is
+an error that names it.
 """
 
 import json
@@ -13,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save as serialized
 
+from lipscale.certification import binding
 from lipscale.certification.plain_layers import PlainNetwork, Scale
 from lipscale.certification.specification import specification_of
 from lipscale.errors import LipscaleError
@@ -30,6 +32,7 @@ def to_bytes(network: PlainNetwork) -> bytes:
         raise LipscaleError("the layers were changed after export; allowed: change the original network and export it again")
     lipschitz = network.lipschitz if math.isfinite(network.lipschitz) else "inf"
     description = {"specification": network.specification, "lipschitz": lipschitz, "image_shape": network.image_shape}
+    description |= network.binding.stated()
     try:
         metadata = {"network": json.dumps(description, allow_nan=False)}  # one key: safetensors writes several in random order
     except ValueError:
@@ -68,7 +71,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> PlainNetwork:
         if description["lipschitz"] is None:
             description["lipschitz"] = math.inf
         with torch.device("meta"):  # sizes may be absurd until they are found to be those of the tensors
-            network = PlainNetwork(**description)
+            network = PlainNetwork(**{key: value for key, value in description.items() if key not in binding.KEYS})
+        network.binding = binding.read(description, network.class_count)
         network.load_state_dict(tensors, assign=True)
         _check_numbers(network)
     except Exception as error:  # broken bytes make json, safetensors and torch raise whatever they happen to run into

@@ -30,17 +30,13 @@ import math
 import torch
 from torch.nn.functional import conv2d, pad
 
+from lipscale.certification.arithmetic import FLOAT64, UNIT
 from lipscale.certification.torus import embedded
 
 ITERATIONS = 16
 GOOD_ENOUGH = 1e-6  # relative, of the square of the norm: what the iteration could still gain is less
 LARGEST_MATRIX = 2**20  # entries, also of what it is made from
-UNIT = 2.0**-53  # u, the unit roundoff of float64
-
-
-def gamma(n: int) -> float:
-    """gamma_n = n u / (1 - n u), rounded up: the relative error of n operations in float64 is at most this."""
-    return n * UNIT / (1 - n * UNIT) * (1 + 4 * UNIT)
+gamma = FLOAT64.gamma
 
 
 def rounded_up(value: float, operations: int = 8) -> float:

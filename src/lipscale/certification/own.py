@@ -128,7 +128,15 @@ def _residual(layer: Residual, where: str) -> Residual:
 
 
 def _fixed(layer: nn.Linear | nn.Conv2d, where: str) -> nn.Linear | nn.Conv2d:
-    copy = plain(layer)
+    try:
+        copy = plain(layer)
+    except LipscaleError:
+        raise
+    except Exception as error:  # whatever properties of a subclass raise
+        raise LipscaleError(
+            f"layer {where} ({_name(layer)}) has a weight or bias that cannot be read ({type(error).__name__}: {error}); "
+            "allowed: parameters, parametrized ones too"
+        ) from None
     _check_tensors(copy, where)
     if isinstance(copy, nn.Conv2d) and copy.padding_mode not in ("zeros", "circular"):
         raise LipscaleError(f"layer {where} ({_name(layer)}) has padding_mode {copy.padding_mode!r}; allowed: zeros, circular")

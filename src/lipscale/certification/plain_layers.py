@@ -13,60 +13,15 @@ from torch import nn
 
 from lipscale.certification import layer_shapes
 from lipscale.certification.additions import addition
+from lipscale.certification.binding import Binding
 from lipscale.certification.layer_shapes import Shape
+from lipscale.certification.plain_modules import Centre, GroupSort2, Residual, Scale
 from lipscale.errors import LipscaleError
 from lipscale.networks.circular import convolved
 from lipscale.networks.maxmin import MaxMin
+from lipscale.networks.sll import SLL
 
 _DEEPEST = 4  # branches within branches
-
-
-class Centre(nn.Module):
-    """x - mean, one value per channel."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.channels = channels
-        self.register_buffer("mean", torch.zeros(channels, 1, 1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images - self.mean
-
-
-class Scale(nn.Module):
-    """sigma x. A network of 1-Lipschitz layers with a Scale behind has L = sigma, which LiST can set: `network[-1].scale = L`.
-
-    sigma is a plain attribute in float64, since the product of all sigma must not exceed L.
-    """
-
-    def __init__(self, scale: float):
-        super().__init__()
-        self.scale = float(scale)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.scale * hidden
-
-
-class GroupSort2(nn.Module):
-    """Each pair of neighbouring channels, 2i and 2i + 1, sorted: the smaller first.
-
-    This is what GroupSort2 of deel-torchlip computes. MaxMin pairs channel i with channel i + channels / 2 instead.
-    """
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        pairs = hidden.unflatten(1, (-1, 2))
-        return torch.stack((pairs.amin(2), pairs.amax(2)), 2).flatten(1, 2)
-
-
-class Residual(nn.Module):
-    """x + branch(x)."""
-
-    def __init__(self, branch: nn.Sequential):
-        super().__init__()
-        self.branch = branch
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden + self.branch(hidden)
 
 
 @dataclass(frozen=True)
@@ -119,6 +74,7 @@ KINDS = {
         layer_shapes.pooled,
     ),
     "residual": Kind(Residual, output_shape=_residual_shape),
+    "sll": Kind(SLL, ("features",), output_shape=layer_shapes.square),
 }
 KIND_OF = {kind.build: name for name, kind in KINDS.items()} | {orthogonium.MaxMin: "maxmin"}  # the same function
 ALLOWED = ", ".join(KINDS)
@@ -131,6 +87,7 @@ class PlainNetwork(nn.Sequential):
         lipschitz: the enforced L, by construction; infinite for one without constraint, of which nothing is certified.
         specification: a list of {"layer": a key of KINDS, ...its arguments}; that of a residual has "branch", such a list.
         image_shape: (channels, height, width) of the images that the bounds of convolutions hold for.
+        binding: what else is known of these images.
 
     Raises:
         LipscaleError: a layer is not in KINDS, or layers do not fit the images or one another.
@@ -150,6 +107,8 @@ class PlainNetwork(nn.Sequential):
         logits = shapes(self, self.image_shape)[-1]
         if len(logits) != 1 or logits[0] < 2:
             raise LipscaleError(f"model: logits of shape {list(logits)}; allowed: one number for each of two or more classes")
+        self.class_count = logits[0]
+        self.binding = Binding()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, classes) of images (B, C, H, W): each layer in turn, circular convolutions faster than torch's."""

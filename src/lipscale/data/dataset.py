@@ -38,6 +38,7 @@ class Dataset:
         mean: of the training images, one value per channel, pixels in [0, 1].
         image_shape: (channels, height, width).
         sha256: checksum of the file that the images come from; empty if there is none.
+        preparation: checksum of how the images were prepared, see `lipscale.data.prepare`; empty if it is not known.
         name: what messages call the data set, such as its folder.
 
     Raises:
@@ -49,6 +50,7 @@ class Dataset:
     mean: list[float]
     image_shape: tuple[int, int, int]
     sha256: str = ""
+    preparation: str = ""
     name: str = "data set"
 
     def __post_init__(self) -> None:
@@ -80,7 +82,8 @@ class Dataset:
             raise LipscaleError(f"{name}: the array {missing[0]} is missing; allowed: images and labels of {', '.join(SPLITS)}")
         splits = {split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in wanted}
         sha256 = str(manifest.get("arrays_sha256", ""))
-        return cls(splits, manifest["classes"], manifest["mean"], tuple(manifest["image_shape"]), sha256, name)
+        preparation = str(manifest.get("preparation_sha256", ""))
+        return cls(splits, manifest["classes"], manifest["mean"], tuple(manifest["image_shape"]), sha256, preparation, name)
 
     @property
     def class_count(self) -> int:

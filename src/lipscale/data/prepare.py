@@ -1,5 +1,7 @@
 """A data set is prepared once: uint8 arrays, labels, a seeded choice of validation images, and a manifest."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -76,10 +78,29 @@ def take(split: Split, count: int, generator: np.random.Generator, key: str, cla
     return Split(split.images[~chosen], split.labels[~chosen]), Split(split.images[chosen], split.labels[chosen])
 
 
+def preparation_sha256(source: Source, name: str) -> str:
+    """Checksum of what makes images of a source: its own checksum, their size and channels, resampling and the like.
+
+    Names of files and versions of packages do not count, nor does how images are divided into splits. A source without a
+    checksum of its own is taken as its pixels and labels; a folder of files, which are not decoded yet, as its labels alone.
+    """
+    recipe = {key: value for key, value in source.origin.items() if key not in ("path", "package", "function", "url")}
+    if not {"sha256", "md5"} & {key for key, value in recipe.items() if value}:
+        content = hashlib.sha256()
+        for split in filter(None, (source.train, source.test)):
+            if isinstance(split.images, np.ndarray):
+                content.update(np.ascontiguousarray(split.images))
+            content.update(np.ascontiguousarray(split.labels))
+        recipe["content"] = content.hexdigest()
+    recipe |= {"dataset": name, "image_shape": list(source.train.images.shape[1:]), "order": source.order}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
 def _manifest(source: Source, splits: Mapping[str, Split], settings: Settings) -> dict:
     """Everything that fits into JSON and is known before the images are."""
     return {
         "dataset": settings.name,
+        "preparation_sha256": preparation_sha256(source, settings.name),
         "settings": settings.model_dump(mode="json"),
         "source": source.origin,
         "classes": source.classes,

@@ -13,7 +13,8 @@ class Source:
         classes: their names, in the order of the labels.
         train: the training split; the validation split is taken from it.
         test: the test split; None if there is none, then `test_images` of the settings are taken from `train`.
-        origin: where the images come from, for the manifest; must fit into JSON.
+        origin: where the images come from, for the manifest; must fit into JSON. Its `sha256` or `md5`, if there is one,
+            stands for the images in `preparation_sha256`.
         order: how images are sorted within each split, for the manifest.
     """
 

@@ -1,7 +1,9 @@
-"""Logits of a frozen network in float64: what temperatures, radii and certificates rest on."""
+"""Logits of a frozen network in float64: what temperatures, radii and certificates rest on; and in plain float32."""
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 
 from lipscale.data.dataset import in_parts
 from lipscale.errors import LipscaleError
-from lipscale.units import exact_pixels
+from lipscale.units import exact_pixels, pixels
 
 if TYPE_CHECKING:
     from lipscale.certification.plain_layers import PlainNetwork
@@ -40,6 +42,35 @@ def exact_logits(network: "PlainNetwork", images: torch.Tensor | np.ndarray, dev
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
         parts = [network(exact_pixels(batch.to(device))).cpu() for batch in batches]
     return torch.cat(parts)
+
+
+def float32_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Logits (images, classes) in float32, on the CPU, as `radius_float32` promises them: sums of products, rounded to float32.
+
+    Args and Raises as `exact_logits`; the network may be in float32 or float64.
+    """
+    check_shape(images, network)
+    network = copy.deepcopy(network).float().to(device)
+    with torch.no_grad(), plain_float32():
+        parts = [
+            network(batch.float() if batch.is_floating_point() else pixels(batch)).cpu()
+            for batch in images.to(device).split(evaluation_batch(network.image_shape))
+        ]
+    return torch.cat(parts)
+
+
+@contextmanager
+def plain_float32() -> Iterator[None]:
+    """No TF32 or bfloat16 in matrix products, and none of the libraries that may compute convolutions by Winograd or FFT."""
+    backends, precision = torch.backends, torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    mkldnn, *_ = backends.mkldnn.set_flags(_enabled=False)  # its `flags` would also set what it then warns of
+    try:
+        with backends.cudnn.flags(enabled=False, allow_tf32=False), backends.nnpack.flags(enabled=False):
+            yield
+    finally:
+        backends.mkldnn.set_flags(_enabled=mkldnn)
+        torch.set_float32_matmul_precision(precision)
 
 
 def check_shape(images: torch.Tensor | np.ndarray, network: "PlainNetwork") -> None:

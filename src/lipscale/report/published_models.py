@@ -13,7 +13,9 @@ from lipscale.store.run_folder import ExperimentFolder, RunFolder
 
 LARGEST_TOTAL = 8 * 10**6  # bytes of all published networks together, since they are committed
 DESCRIPTION = "networks.json"
-DATA = ("dataset", "settings", "source", "arrays_sha256", "image_shape", "mean", "classes")  # of the manifest
+DATA = (  # of the manifest
+    *("dataset", "settings", "source", "arrays_sha256", "preparation_sha256", "image_shape", "mean", "classes"),
+)
 
 
 def model_files(results: Path, folder: Path, runs: Sequence[str], known: Sequence[str]) -> dict[str, Path]:

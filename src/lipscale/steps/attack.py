@@ -11,6 +11,7 @@ import time
 import torch
 
 from lipscale.attacks.robustness import Options, Robustness, evaluate_robustness, task
+from lipscale.certification.binding import check_fits
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
 from lipscale.errors import enough_memory
@@ -53,8 +54,10 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
     logits = folder.logits()["test_logits"]
     identity = task(options, logits.shape[1], temperature) | {"model_sha256": files.sha256(model)}
     content = state.load(folder / PARTIAL, identity)
+    network = load(model, device)
+    check_fits(network.binding, dataset)
     robustness = evaluate_robustness(
-        load(model, device),
+        network,
         dataset.splits["test"],
         logits,
         *folder.radii(),

@@ -5,6 +5,9 @@ prepared data set, whose test split is taken, or an .npz file with the array `im
 any, `labels`. Without labels, the column `label` is empty, and the printed share is that of the images whose prediction is
 certified not to change; it is no accuracy.
 
+What the model file says of its images is printed too: shape, class names, pixels, and the checksum of their preparation. A
+prepared data set must fit it.
+
 With --certificate, what was found is also written for `checker/check.py`, which proves it without lipscale.
 
 With labels, three rows for each epsilon say how large measures of calibration can become under attack: `certified_nll_EPS`,
@@ -25,6 +28,7 @@ from lipscale.certification.certificate import RADII_COLUMNS, radii_rows
 from lipscale.certification.certificate_file import certificate_file
 from lipscale.certification.certified_calibration import certified_calibration
 from lipscale.certification.certify import Certification, certify
+from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.published import load
 from lipscale.steps.common import add_device
@@ -54,21 +58,23 @@ def run(options: argparse.Namespace) -> None:
     for output in filter(None, (options.output, options.certificate)):
         check_unrecorded(output)
     network = load(options.model, select_device(options.device))
-    images, labels = read_images(options.images)
+    images, labels = read_images(options.images, network.binding)
     found = certify(network, images, labels)
     if options.output:
         files.write_rows(options.output, RADII_COLUMNS, radii_rows(found.logits, found.labels, found.certificate))
     if options.certificate:
         checksums = files.sha256(find(options.model)), files.sha256(arrays_file(options.images))
         files.write_json(options.certificate, certificate_file(network, found, *checksums))
-    _print(found, options.epsilons)
+    _print(found, network, options.epsilons)
 
 
-def _print(found: Certification, epsilons: list[int]) -> None:
+def _print(found: Certification, network: PlainNetwork, epsilons: list[int]) -> None:
     """What is certified, as CSV. Without labels, only the share of images whose prediction is certified not to change."""
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("quantity", "value"))
     table.writerow(("images", len(found.predictions)))
+    table.writerow(("image_shape", " ".join(map(str, network.image_shape))))
+    table.writerows(network.binding.described().items())
     table.writerow(("lipschitz", found.certificate.lipschitz))
     table.writerow(("lipschitz_certified", found.certificate.lipschitz_certified))
     if found.labels is None:

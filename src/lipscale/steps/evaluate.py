@@ -8,6 +8,7 @@ import argparse
 
 import numpy as np
 
+from lipscale.certification.binding import check_fits
 from lipscale.certification.certificate import RADII_COLUMNS, certificate, description, radii_rows
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
 def _write_logits(folder: RunFolder, dataset: Dataset) -> None:
     device, model = select_device(folder.settings.compute.device), checked(folder / "model.safetensors")
     network, arrays = load(model, device).double(), {}
+    check_fits(network.binding, dataset)
     for split in SPLITS:
         arrays[f"{split}_logits"] = exact_logits(network, dataset.images(split), device).numpy()
         arrays[f"{split}_labels"] = dataset.labels(split)

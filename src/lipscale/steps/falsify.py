@@ -102,7 +102,7 @@ def _falsify_model(name: Path, stem: Path, options: argparse.Namespace) -> None:
         if options.data.is_dir():
             found = falsify_dataset(network, read_dataset(options.data), chosen, device, str(name))
         else:
-            images, labels = read_images(options.data)
+            images, labels = read_images(options.data, network.binding)
             found = falsify(
                 network,
                 images,

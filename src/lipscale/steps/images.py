@@ -4,23 +4,28 @@ from pathlib import Path
 
 import numpy as np
 
+from lipscale.certification.binding import Binding, check_fits
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 from lipscale.store.dataset import array_file, read_dataset
 
+ANY = Binding()  # of a model that states nothing
 
-def read_images(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+
+def read_images(path: Path, binding: Binding = ANY) -> tuple[np.ndarray, np.ndarray | None]:
     """Images (images, channels, height, width), uint8 or floating in [0, 1], and labels (images,) where there are any.
 
     Args:
         path: a folder that `prepare` wrote, whose test split is taken, or an .npz file with the array `images` and perhaps
             `labels`.
+        binding: of the model; a prepared data set has to fit it.
 
     Raises:
-        LipscaleError: it is neither, or the arrays are not such.
+        LipscaleError: it is neither, or does not fit, or the arrays are not such.
     """
     if path.is_dir():
         dataset = read_dataset(path, ["test"])
+        check_fits(binding, dataset)
         return dataset.images("test"), dataset.labels("test")
     arrays = files.read_arrays(path)
     images, labels = arrays.get("images"), arrays.get("labels")

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from lipscale import config
-from lipscale.certification.export import export
+from lipscale.certification.export import bound, export
 from lipscale.certification.model_file import to_bytes
 from lipscale.data.dataset import Dataset
 from lipscale.errors import enough_memory
@@ -71,7 +71,8 @@ def _write(folder: RunFolder, trained: Trained, dataset: Dataset, identity: dict
     settings = folder.settings
     files.write_rows(folder / "history.csv", list(trained.history[0]), trained.history)
     files.write_rows(folder / "feedback.csv", list(trained.measurements[0]), trained.measurements)
-    files.write_bytes(folder / "model.safetensors", to_bytes(export(trained.network, dataset.image_shape)))
+    model = bound(export(trained.network, dataset.image_shape), dataset.classes, dataset.preparation or None)
+    files.write_bytes(folder / "model.safetensors", to_bytes(model))
     files.write_json(
         folder / "provenance.json",
         {

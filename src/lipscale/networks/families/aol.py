@@ -26,7 +26,11 @@ _TINY = 1e-30  # columns without any weight stay 0
 
 
 def dense(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(in_features, out_features, bias)
+    return rescaled(nn.Linear(in_features, out_features, bias))
+
+
+def rescaled(layer: nn.Linear) -> nn.Linear:
+    """The layer with a weight matrix of norm 1 at most."""
     nn.init.orthogonal_(layer.weight)
     parametrize.register_parametrization(layer, "weight", _Rescaled(overlapping=False))
     return layer
