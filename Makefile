@@ -12,7 +12,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $
 .PHONY: help figures test docs unlock format pins schema wheelhouse clean
 
 help:
-	@echo "make figures   the embedded default: Figures 1 to 5 of the digits experiment, in results/digits/figures"
+	@echo "make figures   the embedded default: Figures 1 to 6 of the digits experiment, in results/digits/figures"
 	@echo "make test      the tests"
 	@echo "make docs      the documentation, in site/index.html"
 	@echo "make format    format and lint the sources and the workflow"
@@ -26,7 +26,7 @@ help:
 
 figures: .venv/complete
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet rules host
-	@echo "Figures 1 to 5 are in results/$$(sed -n 's/^experiment: *//p' $(CONFIG))/figures"
+	@echo "Figures 1 to 6 are in results/$$(sed -n 's/^experiment: *//p' $(CONFIG))/figures"
 
 # Three processes for two cores, as some tests wait for SLURM, locks and other processes.
 test: .venv/complete
