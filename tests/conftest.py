@@ -68,6 +68,18 @@ TINY = {
 }
 
 
+SMALL = TINY | {  # for tests that need an experiment, and not what it shows
+    "experiment": "small",
+    "training": {"epochs": 2, "batch_size": 128, "learning_rate": 0.02},
+    "runs": {"seeds": [0], "list_initial_lipschitz": [1], "fixed_lipschitz": [20]},
+    "evaluation": {
+        "epsilons": [72], "attack_images": 8, "spot_check_images": 2, "attack_batch_size": 8, "falsify_images": 2
+    },
+    "compute": {"pack": True, "mem_mb": 1500, "train_runtime": 10, "attack_runtime": 20},
+}  # fmt: skip
+SMALL_TARGETS = ("results/small/tables/claims.csv", "results/small/figures/figure1.png")  # all tables, one figure
+
+
 @pytest.fixture
 def tiny() -> dict:
     """A small valid config, to be changed freely."""
@@ -126,23 +138,6 @@ def snakemake(
     return result
 
 
-def one_seed_of_the_digits() -> dict:
-    """The embedded experiment, config/config.yaml, at its first seed, with four of its settings and fewer attacked images."""
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    offset = {"offsets": [36], "list_initial_lipschitz": [1]}
-    config["runs"] = {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [3, 50], "variants": [offset]}
-    config["evaluation"]["attack_images"] = 100
-    return config
-
-
-@pytest.fixture(scope="session")
-def local_digits(tmp_path_factory) -> Path:
-    """What `one_seed_of_the_digits` writes on this machine, run once for all processes of pytest-xdist."""
-    with shared_folder(tmp_path_factory, "local-digits") as folder:
-        snakemake(folder, one_seed_of_the_digits(), "--cores", 2)  # nothing to be done for the second process
-    return folder / "results" / "digits"
-
-
 @contextmanager
 def shared_folder(tmp_path_factory, name: str) -> Iterator[Path]:
     """A folder that all processes of pytest-xdist have, one of them at a time."""
@@ -169,6 +164,17 @@ def tiny_experiment(tmp_path_factory) -> Path:
             shutil.copytree(folder / "made", folder / "copying", symlinks=True)
             (folder / "copying").rename(folder / "kept")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_experiment(tmp_path_factory) -> Path:
+    """A folder with the finished small experiment, run once for all processes of pytest-xdist; tests copy what they change."""
+    with shared_folder(tmp_path_factory, "small experiment") as folder:
+        if not (folder / "finished").exists():
+            (folder / "begun").mkdir()
+            snakemake(folder / "begun", SMALL, "--cores", 2, "--", *SMALL_TARGETS)
+            (folder / "begun").rename(folder / "finished")
+    return folder / "finished"
 
 
 @pytest.fixture(scope="session")

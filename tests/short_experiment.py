@@ -17,6 +17,7 @@ def steps(folder: Path) -> dict[str, list[str]]:
         "train": [folder / "runs" / NEW],
         "evaluate": [folder / "runs" / DONE],
         "attack": [folder / "runs" / DONE],
+        "attack-calibration": [folder / "runs" / DONE],
         "tabulate": [folder],
         "draw": [folder, "--figures", "figure2"],
     }
@@ -35,7 +36,7 @@ def make(folder: Path) -> None:
     config["runs"] = {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [20]}
     assert lipscale("configure", folder, stdin=config).returncode == 0
     commands = steps(folder)
-    for step in ("train", "evaluate", "attack"):
+    for step in ("train", "evaluate", "attack", "attack-calibration"):
         commands[step][1:] = [str(folder / "runs" / name) for name in (DONE, OTHER)]
     for command in commands.values():
         assert main(command) == 0

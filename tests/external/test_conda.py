@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from conftest import ROOT, TINY, assert_same_tables, one_seed_of_the_digits
+from conftest import ROOT, SMALL, assert_same_tables
 
 CONDA_UP = os.environ.get("LIPSCALE_CONDA_UP")
 reason = "LIPSCALE_CONDA_UP does not name a script that prints how to put a conda on the PATH"
@@ -114,16 +114,13 @@ class User:
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory):
-    """Has followed docs/conda.md with one seed of the digits, then falsified a small experiment, so that every rule has run."""
+    """Has followed docs/conda.md with a small experiment, then falsified it, so that every rule has run."""
     user = User(tmp_path_factory.mktemp("conda"))
-    runs = {"seeds": [0], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [1]}
-    small = {**TINY, "runs": runs, "evaluation": {**TINY["evaluation"], "falsify_images": 5}}
-    for name, config in {"digits": one_seed_of_the_digits(), "small": small}.items():
-        (user.clone / f"{name}.yaml").write_text(yaml.safe_dump(config))
-    launch = of_docs("snakemake --cores all --use-conda")
+    (user.clone / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    launch = f"{of_docs('snakemake --cores all --use-conda')} --configfile small.yaml"
     try:
-        user.types(of_docs("conda env create"), f"{launch} --configfile digits.yaml")
-        user.types("conda activate lipscale", f"{launch} --configfile small.yaml -- falsify")
+        user.types(of_docs("conda env create"), launch)
+        user.types("conda activate lipscale", f"{launch} -- falsify")
         yield user
     finally:
         for folder in (user.conda, user.clone / ".snakemake"):  # gigabytes, which pytest would keep
@@ -136,8 +133,8 @@ def jobs(user) -> list[dict]:
     return [json.loads(path.read_text()) for path in (user.clone / "src" / "loaded").iterdir()]
 
 
-def test_tables_are_those_of_a_run_without_conda(user, local_digits):
-    assert_same_tables(user.clone / "results" / "digits", local_digits)
+def test_tables_are_those_of_a_run_without_conda(user, small_experiment):
+    assert_same_tables(user.clone / "results" / "small", small_experiment / "results" / "small")
 
 
 def test_every_rule_was_run(jobs):

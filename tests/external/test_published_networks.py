@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, lipscale
+from lipscale.cli import main
 from lipscale.store.published import published
 
 PUBLISHED = ROOT / "results" / "published"
@@ -35,13 +36,13 @@ def test_there_are_some():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_checker_proves_the_certificate(name, data, tmp_path):
+def test_the_checker_proves_the_certificate(name, data, tmp_path, capsys):
     experiment, _, run = name.partition("/")
     folder, certificate = data(experiment), tmp_path / "certificate.json"
     described = json.loads((PUBLISHED / experiment / "networks" / "networks.json").read_text())
     assert json.loads((folder / "manifest.json").read_text())["arrays_sha256"] == described["data"]["arrays_sha256"]
-    printed = lipscale("certify", name, folder, "--epsilons", "72", "--certificate", certificate).stdout
-    found = dict(csv.reader(printed.splitlines()))
+    assert main(["certify", name, str(folder), "--epsilons", "72", "--certificate", str(certificate)]) == 0
+    found = dict(csv.reader(capsys.readouterr().out.splitlines()))
     with (PUBLISHED / experiment / "runs.csv").open(encoding="utf-8") as file:
         row = next(row for row in csv.DictReader(file) if row["run"] == run)
     for column in ("images", "clean_accuracy", "certified_72"):

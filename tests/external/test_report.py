@@ -15,7 +15,16 @@ import pytest
 from conftest import TINY, snakemake
 from lipscale.store import files
 
-FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "certified", "reliability"]  # in the order of their labels
+FIGURES = [
+    "figure1",
+    "figure2",
+    "figure3",
+    "figure4",
+    "figure5",
+    "figure6",
+    "certified",
+    "reliability",
+]  # in the order of their labels
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 in_a_browser = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not there: apt-get install chromium chromium-driver"

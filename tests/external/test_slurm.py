@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, TINY, assert_same_tables, one_seed_of_the_digits, snakemake, snakemake_command
+from conftest import ROOT, SMALL, SMALL_TARGETS, TINY, assert_same_tables, snakemake, snakemake_command
 from lipscale.store import locks
 
 START = os.environ.get("LIPSCALE_SLURM_UP")
@@ -161,25 +161,24 @@ def test_allocation_larger_than_any_node_is_refused(slurm, prepared):
     assert workflow.jobs() == []
 
 
-def test_digits_give_the_same_tables_even_if_the_submitting_process_is_killed(slurm, local_digits, tmp_path):
-    """All trainings share an allocation of two cores, all attacks another one."""
-    config = one_seed_of_the_digits()
-    shared = ["--cores", 2, "--group-components", "train=4", "attack=4", "evaluate=2"]
-    workflow = Workflow(slurm, tmp_path, config, *shared)
+def test_tables_are_the_same_even_if_the_submitting_process_is_killed(slurm, small_experiment, tmp_path):
+    """Both trainings share an allocation of two cores, both attacks another one."""
+    shared = ["--cores", 2, "--group-components", "train=2", "attack=2", "evaluate=2", "--", *SMALL_TARGETS]
+    workflow = Workflow(slurm, tmp_path, SMALL, *shared)
     workflow.wait_for("RUNNING", "attack", seconds=1200)  # all trainings come first
     os.killpg(workflow.process.pid, signal.SIGKILL)
     workflow.process.wait()
-    results = tmp_path / "results" / "digits"
+    results = tmp_path / "results" / "small"
     models = {path: path.stat().st_mtime_ns for path in results.glob("runs/*/model.safetensors")}
-    assert len(models) == 4
+    assert len(models) == 2
 
-    snakemake(tmp_path, config, "--cores", 1, "--unlock")
-    workflow = Workflow(slurm, tmp_path, config, *shared)
+    snakemake(tmp_path, SMALL, "--cores", 1, "--unlock")
+    workflow = Workflow(slurm, tmp_path, SMALL, *shared)
     workflow.said()
     assert {path: path.stat().st_mtime_ns for path in models} == models
     jobs = workflow.jobs()
     rules = [re.match("rule_([a-z]+)", job["Comment"])[1] for job in jobs]
     assert rules == ["prepare", "train", "evaluate", "attack", "attack", "figures"]
-    assert (jobs[1]["Partition"], jobs[1]["Timelimit"]) == ("cpu", "00:20:00")  # two times two trainings of 10 minutes
+    assert (jobs[1]["Partition"], jobs[1]["Timelimit"]) == ("cpu", "00:10:00")  # two trainings of 10 minutes, side by side
     assert {"cpu=2", "mem=3000M"} <= set(jobs[1]["AllocTRES"].split(","))
-    assert_same_tables(results, local_digits)
+    assert_same_tables(results, small_experiment / "results" / "small")

@@ -141,7 +141,28 @@ def _write_run(folder: Path, run: Run, end: float, number: int) -> None:
     _write(folder / "certificate.json", {"lipschitz": lipschitz, "lipschitz_certified": 0.999 * unit})
     left = {"images": 5, "broken": 0, "smallest_margin_left": 0.01, "median_margin_left": 0.1, "seconds": 3.0}
     attacks = {"per_split": {"test": 5, "train": 0}, "share_of_radius": 0.999, "attacks": ["apgd-ce", "square", "pgd"]}
+    if np.isfinite(end):
+        _write_calibration_attack(folder, label, prediction, number)
     _write(folder / "falsification.json", left | attacks | made)
+
+
+def _write_calibration_attack(folder: Path, label: list[int], prediction: list[int], number: int) -> None:
+    """Six attacked images, whose bounds and attacked values rise with the budget."""
+    table, cases, attacked = pd.DataFrame({"index": range(len(label))}), [], [0, 1, 2, 3, 4, 6]
+    for epsilon in EPSILONS:
+        for suffix in ("", "_scaled"):
+            key, bound = f"{suffix}_{epsilon}", 0.5 + epsilon / 100 + number / 1000
+            columns = {"certified_nll": bound, "certified_brier": bound / 2, "attacked_nll": bound - 0.1}
+            columns |= {"attacked_brier": bound / 2 - 0.1, "attacked_confidence": 0.8}
+            columns |= {"attacked_right": pd.Series(np.equal(label, prediction).astype(int))}
+            table = table.assign(**{f"{name}{key}": value for name, value in columns.items()})
+            table.loc[~table["index"].isin(attacked), [name for name in table if name.startswith("attacked")]] = None
+            proven = {"certified_nll": bound, "certified_brier": bound / 2, "worst_case_ece": 0.5}
+            reached = {"attacked_nll": bound - 0.1, "attacked_brier": bound / 2 - 0.1, "attacked_ece": abs(0.8 - 5 / 6)}
+            cases.append({"epsilon": epsilon, "suffix": suffix, "temperature": 1.0} | proven | reached)
+            cases[-1] |= {f"evaluated_{name}": value for name, value in proven.items()} | {"validation_certified_nll": bound}
+    _write(folder / "calibration_attack.csv", table)
+    _write(folder / "calibration_attack.json", {"epsilons": EPSILONS, "cases": cases, "seconds": 1.0})
 
 
 def _write_logits(folder: Path, label: list[int], prediction: list[int]) -> None:

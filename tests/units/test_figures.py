@@ -19,7 +19,8 @@ from lipscale.store.checksums import record
 from lipscale.tables.reader import Tables
 
 WIDTHS = {  # inches, one column or two
-    "figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "figure4": 6.9, "figure5": 6.9, "reliability": 3.35, "certified": 6.9
+    "figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "figure4": 6.9, "figure5": 6.9, "figure6": 6.9, "reliability": 3.35,
+    "certified": 6.9,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from lipscale.errors import LipscaleError
 from lipscale.evaluation import statistics
 from lipscale.evaluation.metrics import bin_of
 from lipscale.store import checksums, files
-from lipscale.tables import comparison, falsifications, intervals, join, origin
+from lipscale.tables import comparison, falsifications, intervals, join, origin, under_attack
 from lipscale.tables.curves import certified_curve
 from lipscale.tables.images import certified, check_order, join_images, rounded
 from lipscale.tables.key import KEY, SETTING
@@ -23,6 +23,9 @@ INTERVALS = [
     "ece", "ece_scaled", "clean_accuracy", "nll", "nll_scaled", "brier", "brier_scaled", "certified_36", "certified_72",
     "evaluated_clean_accuracy", "evaluated_certified_36", "evaluated_certified_72", "robust_36", "robust_72",
 ]  # fmt: skip
+UNDER_ATTACK = [
+    f"{name}{suffix}_{epsilon}" for epsilon in (36, 72) for suffix in ("", "_scaled") for name in under_attack.MEASURES
+]  # fmt: skip
 RUN_COLUMNS = [
     "run", "setting", "method", "variant", "initial_lipschitz", "offset", "seed",
     "lipschitz", "lipschitz_certified", "temperature", "clean_accuracy",
@@ -30,7 +33,8 @@ RUN_COLUMNS = [
     "adaptive_ece_scaled", "validation_accuracy", "validation_ece", "validation_ece_scaled", "validation_nll", "images",
     "evaluated_images", "evaluated_clean_accuracy", "certified_36", "pair_certified_36", "evaluated_certified_36", "robust_36",
     "attacked_36", "spot_checked_36", "certified_72", "pair_certified_72", "evaluated_certified_72", "robust_72",
-    "attacked_72", "spot_checked_72", *(f"{name}_{end}" for name in INTERVALS for end in ("low", "high")), "attack",
+    "attacked_72", "spot_checked_72", *UNDER_ATTACK,
+    *(f"{name}_{end}" for name in INTERVALS for end in ("low", "high")), "attack",
     "train_seconds", "feedback_seconds", "attack_seconds", "device", "machine", "config_hash", "data_sha256", "commit",
     "versions",
 ]  # fmt: skip
@@ -62,6 +66,22 @@ def test_runs(experiment, tables):
     free = tables.runs[tables.runs["method"] == "unconstrained"]
     assert (free[["initial_lipschitz", "lipschitz"]] == math.inf).all(axis=None)
     assert (free["certified_36"] == 0).all()
+
+
+def test_calibration_under_attack_is_of_runs_with_a_constraint(experiment, tables):
+    free = tables.runs["method"] == "unconstrained"
+    assert tables.runs.loc[free, UNDER_ATTACK].isna().all(axis=None)
+    row = tables.runs.iloc[1]
+    assert (row["certified_nll_36"], row["attacked_nll_scaled_72"]) == pytest.approx((0.861, 1.121))
+    assert (tables.runs.loc[~free, "attacked_ece_72"] <= tables.runs.loc[~free, "worst_case_ece_72"]).all()
+    rows = tables["intervals"].set_index(["setting", "measure"])
+    assert rows.loc[("list-0.1", "certified_nll_scaled_72"), "images"] == 8
+    assert rows.loc[("list-0.1", "certified_nll_scaled_72"), "mean"] == pytest.approx(1.2205)
+    assert rows.loc[("list-0.1", "attacked_ece_36"), "images"] == 6
+    assert not rows.loc["unconstrained-inf"].index.str.contains("attacked").any()
+    (experiment.runs[0] / "calibration_attack.json").unlink()
+    with pytest.raises(LipscaleError, match=r"calibration_attack\.json is missing; run the workflow"):
+        join.write_tables(experiment, runs(experiment.config))
 
 
 def test_robustness_is_the_wide_columns_in_rows(tables):
@@ -119,8 +139,8 @@ def expected_ends(tables, run: str) -> tuple[float, float]:
 def test_intervals_of_settings(tables):
     table = tables["intervals"]
     assert list(table) == [*SETTING, "measure", "mean", "low", "high", "seeds", "images"]
-    assert len(table) == len(RUNS) * len(INTERVALS)
-    assert table["measure"].unique().tolist() == INTERVALS
+    assert len(table) == len(RUNS) * len(INTERVALS) + 4 * 20  # of four settings with a constraint, calibration under attack
+    assert table["measure"].unique().tolist()[: len(INTERVALS)] == INTERVALS
     assert (table["seeds"] == 2).all()
     assert (table["low"] <= table["mean"]).all()
     assert (table["mean"] <= table["high"]).all()

@@ -118,7 +118,7 @@ def test_what_a_killed_process_leaves_is_overwritten(copied):
     for path in [*(copied / "tables").iterdir(), *of_run]:
         if path.is_file() or path.name == CHECKPOINT:
             path.with_name(f".partial-{path.name}").write_bytes(b"PK half a file")
-    for step in ("train", "evaluate", "attack", "tabulate"):
+    for step in ("train", "evaluate", "attack", "attack-calibration", "tabulate"):
         assert main(commands[step]) == 0
     after = contents(copied)
     assert set(after) == set(before)

@@ -80,7 +80,8 @@ def kill(folder: Path, verb: str, victim: str, delay: float) -> str | None:
         path.unlink()  # where orphans or the last start have got further than this job
     (folder / TARGET).unlink(missing_ok=True)
     output = folder / "output.txt"
-    snakemake(folder, CONFIG, "--cores", 1, "--unlock")
+    if (folder / ".snakemake" / "locks").exists() and any((folder / ".snakemake" / "locks").iterdir()):
+        snakemake(folder, CONFIG, "--cores", 1, "--unlock")  # Snakemake itself was killed
     process = start(folder, output)
     wait_until(lambda: jobs(folder, verb), process, output)
     time.sleep(delay)  # the moment is random: there is nothing to wait for

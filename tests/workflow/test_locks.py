@@ -14,7 +14,7 @@ from lipscale.cli import main
 from lipscale.steps.train import CHECKPOINT
 from lipscale.store import locks
 from lipscale.store.dataset import read_dataset
-from lipscale.store.run_folder import PARTIAL, RunFolder
+from lipscale.store.run_folder import PARTIAL, PARTIAL_CALIBRATION, RunFolder
 from short_experiment import DONE, NEW, steps, write_settings
 
 pytestmark = pytest.mark.slow
@@ -65,9 +65,11 @@ def test_what_an_orphan_has_finished_is_not_done_again(copied, monkeypatch):
     assert not (run / CHECKPOINT).exists()
     repeat("attack", "lipscale.attacks.robustness.attack_batch", ["attack.csv"])
     assert (run / PARTIAL).exists()
-    (copied / "runs" / DONE / PARTIAL).write_text("left over")
+    repeat("attack-calibration", "lipscale.attacks.on_calibration.gradient_and_logits", ["calibration_attack.csv"])
+    for name in (PARTIAL, PARTIAL_CALIBRATION):
+        (copied / "runs" / DONE / name).write_text("left over")
     assert main(["tabulate", str(copied)]) == 0
-    assert not (copied / "runs" / DONE / PARTIAL).exists()
+    assert not {PARTIAL, PARTIAL_CALIBRATION} & {path.name for path in (copied / "runs" / DONE).iterdir()}
 
 
 def test_evaluation_does_not_wait_for_an_attack(copied, capsys):

@@ -20,7 +20,7 @@ from lipscale.store.checksums import record as record_checksum
 from lipscale.store.run_folder import RunFolder
 from lipscale.tables.falsifications import falsification_row
 
-FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "reliability", "certified"]
+FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure6", "reliability", "certified"]
 EPSILONS = TINY["evaluation"]["epsilons"]
 
 
@@ -48,7 +48,7 @@ def test_every_run_has_its_row_and_its_files(results, runs):
             "config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json", "logits.npz",
             "calibration.json", "reliability.csv", "sweep.csv", "radii.csv", "certificate.json", "attack.csv", "attack.json",
             "images.csv", ".checksums",
-        }  # fmt: skip
+        } | ({"calibration_attack.csv", "calibration_attack.json"} if "unconstrained" not in run else set())  # fmt: skip
 
 
 def test_rows_fit_the_files_of_their_runs(results, runs):
@@ -121,6 +121,24 @@ def test_certified_robust_clean_image_by_image(results, runs):
             assert (certified <= robust).all()
             assert (robust <= (evaluated["label"] == evaluated["prediction"])).all()
             assert (evaluated[f"attacked_{epsilon}"][certified] == 1).sum() == min(10, certified.sum())
+
+
+def test_attacked_is_at_most_certified_image_by_image_and_in_the_mean(results, runs):
+    constrained = runs[runs["method"] != "unconstrained"]
+    for suffix in ("", "_scaled"):
+        for name in ("nll", "brier", "ece"):
+            bound = "worst_case_ece" if name == "ece" else f"certified_{name}"
+            attacked = constrained[f"attacked_{name}{suffix}_72"]
+            assert (attacked <= constrained[f"evaluated_{bound}{suffix}_72"]).all()
+            assert (constrained[f"{name}{suffix}"] < constrained[f"{bound}{suffix}_72"]).all()
+    for run in constrained["run"]:
+        images = pd.read_csv(results / "runs" / run / "calibration_attack.csv")
+        attacked = images[images["attacked_nll_72"].notna()]
+        robust = pd.read_csv(results / "runs" / run / "attack.csv")
+        assert attacked["index"].tolist() == robust["index"].tolist()
+        for name in ("nll", "brier"):
+            assert (attacked[f"attacked_{name}_72"] <= attacked[f"certified_{name}_72"]).all()
+    assert runs.loc[runs["method"] == "unconstrained", "certified_nll_72"].isna().all()
 
 
 def test_fixed_keeps_its_lipschitz_and_list_moves_it(runs):
@@ -281,7 +299,7 @@ def test_figures_are_redrawn_from_what_is_there(finished, results, runs, tiny):
 def test_new_epsilons_rerun_attacks_and_train_nothing(finished, tiny):
     tiny["evaluation"]["epsilons"] = [36]
     rules = planned(snakemake(finished, tiny, "--dry-run", "--cores", 2, root=finished).stdout)
-    assert {"attack", "tabulate", "draw_figure3"} <= rules
+    assert {"attack", "attack_calibration", "tabulate", "draw_figure3"} <= rules
     assert not rules & {"prepare_data", "train", "evaluate"}
 
 
@@ -353,7 +371,7 @@ def test_results_of_other_settings_are_moved_aside_and_named(finished, results, 
     run, replaced = folder / "results/tiny/runs/fixed-20-seed0", folder / "results/tiny/replaced"
     tiny["compute"]["pack"] = False
     before = {name: (run / name).read_bytes() for name in ("attack.csv", "model.safetensors")}
-    tiny["evaluation"]["epsilons"] = [36]
+    tiny["evaluation"]["epsilons"] = [2000]  # where the attack is short, as every image falls to its first stage
     target = "results/tiny/runs/fixed-20-seed0/attack.csv"
     said = snakemake(folder, tiny, "--cores", 1, "--", target, root=folder).stdout
     assert "replaced/fixed-20-seed0-attack-1 keeps what was made with evaluation.epsilons = [72]" in said

@@ -24,10 +24,45 @@ rule attack:
         gres=GPU,
         gpu_share=GPU_SHARE,
     params:
-        settings=settings_of(lambda settings: settings.evaluation.model_dump(mode="json", exclude={"falsify_images"})),
+        settings=settings_of(
+            lambda settings: settings.evaluation.model_dump(mode="json", exclude={"falsify_images", "calibration_epsilons"})
+        ),
         runs=runs_of,
     shell:
         "python -m lipscale attack {params.runs:q} 2>&1 | tee {log:q}"
+
+
+# On the images of `attack`, for runs with a constraint: `tabulate` asks for these only.
+rule attack_calibration:
+    input:
+        arrays=rules.prepare_data.output.arrays,
+        manifest=rules.prepare_data.output.manifest,
+        model=of_heavy("model.safetensors"),
+        logits=of_heavy("logits.npz"),
+        calibration=of_heavy("calibration.json"),
+        attacked=of_heavy("attack.csv"),
+    output:
+        rows=of_heavy("calibration_attack.csv"),
+        summary=of_heavy("calibration_attack.json"),
+    log:
+        f"{RESULTS}/logs/attack_calibration/{HEAVY_JOB}.txt",
+    benchmark:
+        f"{RESULTS}/benchmarks/attack_calibration/{HEAVY_JOB}.tsv"
+    group:
+        "attack"
+    conda:
+        "../../envs/compute.yaml"
+    threads: COMPUTE.threads
+    resources:
+        mem_mb=more_memory(COMPUTE.mem_mb),
+        runtime=more_time(COMPUTE.attack_runtime),
+        gres=GPU,
+        gpu_share=GPU_SHARE,
+    params:
+        settings=settings_of(lambda settings: settings.calibration_budgets),
+        runs=runs_of,
+    shell:
+        "python -m lipscale attack-calibration {params.runs:q} 2>&1 | tee {log:q}"
 
 
 # Not part of the experiment: `snakemake falsify` runs it.

@@ -5,7 +5,16 @@ import time
 STARTED = time.time()
 
 
-COMPUTING = {"prepare_data", "train", "evaluate", "attack", "falsify_certificates", "tabulate", "tabulate_falsifications"}
+COMPUTING = {
+    "prepare_data",
+    "train",
+    "evaluate",
+    "attack",
+    "attack_calibration",
+    "falsify_certificates",
+    "tabulate",
+    "tabulate_falsifications",
+}
 
 
 # The one checked config that travels with an experiment and with each of its runs is written before the first job. It is no
@@ -24,7 +33,7 @@ onstart:
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in COMPUTING]
     folders = {}
     for job in jobs:
-        if job.rule.name in ("train", "attack", "falsify_certificates"):
+        if job.rule.name in ("train", "attack", "attack_calibration", "falsify_certificates"):
             folders.setdefault(job.rule.name, set()).update(Path(path).parent for path in job.output)
     for moved, reason in move_aside(CONFIG, folders):
         print(f"{moved} keeps what was made with {reason}", file=sys.stderr, flush=True)
@@ -38,7 +47,6 @@ onstart:
 # own log is, so the sentence is printed as the process ends.
 onerror:
     import atexit
-
     from lipscale.store.logs import reasons
 
     for sentence in reversed(reasons(Path(RESULTS) / "logs", since=STARTED)):  # what is registered last runs first

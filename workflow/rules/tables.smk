@@ -12,6 +12,7 @@ rule tabulate:
     input:
         manifest=rules.prepare_data.output.manifest,
         runs=[f"{run_folder(settings)}/{name}" for settings in RUNS for name in OF_RUN],
+        attacked=[f"{folder}/calibration_attack.{suffix}" for folder in folders_of("constrained") for suffix in ("csv", "json")],
     output:
         [f"{run_folder(settings)}/images.csv" for settings in RUNS],
         [f"{RESULTS}/tables/{name}" for name in TABLES],

@@ -29,8 +29,8 @@ import numpy as np
 
 from lipscale.certification.certificate import Certificate
 from lipscale.certification.confidence_intervals import TINY, ConfidenceIntervals, confidence_intervals
-from lipscale.certification.norms import gamma
-from lipscale.certification.worst_case_ece import WorstCase, worst_case_ece
+from lipscale.certification.norms import UNIT, gamma
+from lipscale.certification.worst_case_ece import worst_case_ece
 from lipscale.evaluation.logits import check_labels
 
 
@@ -71,11 +71,69 @@ def certified_calibration(
     Raises:
         LipscaleError: arguments are not such, or do not fit.
     """
+    bounds = bounds_of_images(logits, labels, certificate, epsilon)
+    return summary(bounds, epsilon, np.arange(len(labels)))
+
+
+@dataclass(frozen=True)
+class ImageBounds:
+    """Bounds of each image, over all its perturbations of l2 norm at most epsilon.
+
+    Attributes:
+        intervals: of the confidence in each class.
+        nll: upper bounds on -log p_y, (images,).
+        brier: upper bounds on the Brier score, (images,).
+        low: of the top confidence, (images,).
+        high_wrong, high_right: its upper ends where the prediction is wrong, or right; 0 where it cannot be so, (images,).
+    """
+
+    intervals: ConfidenceIntervals
+    nll: np.ndarray
+    brier: np.ndarray
+    low: np.ndarray
+    high_wrong: np.ndarray
+    high_right: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "ImageBounds":
+        """Those of some images, by their indices."""
+        found = self.intervals
+        intervals = ConfidenceIntervals(found.log_odds_low[rows], found.log_odds_high[rows], found.possible[rows])
+        others = (self.nll, self.brier, self.low, self.high_wrong, self.high_right)
+        return ImageBounds(intervals, *(array[rows] for array in others))
+
+
+def bounds_of_images(logits: np.ndarray, labels: np.ndarray, certificate: Certificate, epsilon: float) -> ImageBounds:
+    """What `certified_calibration` puts together. Arguments and errors are the same."""
     found = confidence_intervals(logits, certificate, epsilon)
     check_labels(labels, logits)
-    worst = _worst_case(found, labels)
-    losses, scores = _losses(found, labels), _brier_scores(found, labels)
-    return CertifiedCalibration(epsilon, _mean(losses), min(_mean(scores), 2.0), worst.ece, worst.signs)
+    return ImageBounds(found, _losses(found, labels), _brier_scores(found, labels), *_top_confidences(found, labels))
+
+
+def summary(bounds: ImageBounds, epsilon: float, chosen: np.ndarray) -> CertifiedCalibration:
+    """Means, and the largest ECE, over the images with the indices `chosen`, one or more."""
+    worst = worst_case_ece(bounds.low[chosen], bounds.high_wrong[chosen], bounds.high_right[chosen])
+    brier = min(_mean(bounds.brier[chosen]), 2.0)
+    return CertifiedCalibration(epsilon, _mean(bounds.nll[chosen]), brier, worst.ece, worst.signs)
+
+
+def divided(certificate: Certificate, logits: np.ndarray, temperature: float) -> Certificate:
+    """The certificate of logits / temperature: all its constants divided, rounded upward.
+
+    Dividing the float64 logits z rounds them by at most u |z| / temperature in the l2 norm, u = 2^-53, which is added to the
+    rounding error. Logits of perturbed images are taken as their exact quotients.
+
+    Args:
+        logits: (images, classes), of the network, float64; the result is for these divided by the temperature.
+        temperature: above 0.
+    """
+    kept = (1 + gamma(8)) / temperature
+    longest = float(np.linalg.norm(logits, axis=1).max()) * (1 + gamma(logits.shape[1] + 8))
+    return Certificate(
+        certificate.lipschitz / temperature,
+        certificate.lipschitz_certified * kept,
+        certificate.pairs * kept,
+        (certificate.rounding + UNIT * longest) * kept,
+    )
 
 
 def _losses(found: ConfidenceIntervals, labels: np.ndarray) -> np.ndarray:
@@ -95,13 +153,14 @@ def _brier_scores(found: ConfidenceIntervals, labels: np.ndarray) -> np.ndarray:
     return np.minimum(missing**2 + (filled**2).sum(axis=1) + gamma(8 * classes + 32), 2.0)
 
 
-def _worst_case(found: ConfidenceIntervals, labels: np.ndarray) -> WorstCase:
+def _top_confidences(found: ConfidenceIntervals, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """low, high_wrong and high_right of `ImageBounds`."""
     rows, classes = np.arange(len(labels)), found.possible.shape[1]
     low = np.maximum(found.low.max(axis=1), np.nextafter(1 / classes, 0))
     ends = np.where(found.possible, found.high, 0.0)  # 0 is below every lower end: such an outcome is impossible
     right = ends[rows, labels]
     ends[rows, labels] = 0
-    return worst_case_ece(low, ends.max(axis=1), right)
+    return low, ends.max(axis=1), right
 
 
 def _mean(values: np.ndarray) -> float:

@@ -147,6 +147,7 @@ class Evaluation(Settings):
     """How robustness is evaluated."""
 
     epsilons: CountList = Field(description="l2 budgets of the attack, in 1/255 of the pixel range")
+    calibration_epsilons: CountList | None = Field(None, description="budgets of calibration under attack; null: epsilons")
     attack_images: Count = Field(
         description="largest number of test images whose robustness is evaluated, a seeded choice, the same for every run; "
         "AutoAttack attacks those that are classified correctly and certified by neither radius, and the spot checks"

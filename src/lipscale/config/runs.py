@@ -79,6 +79,11 @@ class Run(Settings):
         """See `variant_name`."""
         return variant_name(self.training)
 
+    @property
+    def calibration_budgets(self) -> list[int]:
+        """Of calibration under attack, in 1/255, sorted."""
+        return sorted(self.evaluation.calibration_epsilons or self.evaluation.epsilons)
+
     def identity(self) -> dict:
         """The settings on which trained weights depend, as JSON can hold them.
 

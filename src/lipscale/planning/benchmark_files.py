@@ -7,7 +7,7 @@ one of its own.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-EVALUATE = ("evaluate", "predict", "calibrate", "certify")  # the last three in version 0.1
+EVALUATE = ("evaluate", "attack_calibration", "predict", "calibrate", "certify")  # the last three in version 0.1
 ON_REQUEST = ("audit", "falsify")  # folders of stages that are not part of an experiment
 ON_REQUEST_ONCE = ("tabulate_audits", "tabulate_falsifications", "figures")  # and single files
 

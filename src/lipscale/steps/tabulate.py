@@ -7,7 +7,7 @@ import argparse
 
 from lipscale.steps.common import add_experiment
 from lipscale.store import locks
-from lipscale.store.run_folder import PARTIAL, ExperimentFolder
+from lipscale.store.run_folder import PARTIAL, PARTIAL_CALIBRATION, ExperimentFolder
 from lipscale.tables.join import tabulate
 
 
@@ -22,4 +22,5 @@ def run(options: argparse.Namespace) -> None:
         # Snakemake removes the outputs of a job that failed, or that outlived a killed Snakemake, and reruns it. So an attack
         # leaves what restores its outputs until the next step has read them.
         for run in experiment.runs:
-            (run / PARTIAL).unlink(missing_ok=True)
+            for name in (PARTIAL, PARTIAL_CALIBRATION):
+                (run / name).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ def move_aside(wanted: config.Experiment, folders: Mapping[str, Iterable[Path]])
 
     Args:
         wanted: the config of the experiment.
-        folders: the run folders that each rule is about to write into: train, attack, falsify_certificates.
+        folders: the run folders that each rule is about to write into, by the names in RULES.
     """
     settings = {run.run: run for run in config.runs(wanted)}
     for rule, changed, names, suffix in RULES:
@@ -56,6 +56,15 @@ def _attacked_differently(folder: Path, run: config.Run) -> str:
 
 def _falsified_differently(folder: Path, run: config.Run) -> str:
     return _other_options(folder / "falsification.json", run, FALSIFY)
+
+
+def _calibration_attacked_differently(folder: Path, run: config.Run) -> str:
+    """The budgets of a finished attack on calibration, if they are others now."""
+    try:
+        before = files.read_json(folder / "calibration_attack.json")["epsilons"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return "" if before == run.calibration_budgets else f"evaluation.calibration_epsilons = {before!r}"
 
 
 def _other_options(path: Path, run: config.Run, names: Mapping[str, str]) -> str:
@@ -100,5 +109,11 @@ def _move(folder: Path, names: Sequence[str], suffix: str) -> Path:
 RULES = (  # the rule, what tells that results are of other settings, the files that are moved (none: the whole folder)
     ("train", _trained_differently, (), ""),
     ("attack", _attacked_differently, ("attack.csv", "attack.json"), "-attack"),
+    (
+        "attack_calibration",
+        _calibration_attacked_differently,
+        ("calibration_attack.csv", "calibration_attack.json"),
+        "-calibration-attack",
+    ),
     ("falsify_certificates", _falsified_differently, ("falsification.csv", "falsification.json"), "-falsification"),
 )

@@ -61,9 +61,11 @@ def sample(images: pd.DataFrame, epsilons: Sequence[int]) -> dict[str, Sampled]:
     of_evaluated |= {f"evaluated_certified_{epsilon}": mask for epsilon, mask in certified.items()}
     of_evaluated |= {f"robust_{epsilon}": images[f"robust_{epsilon}"] for epsilon in epsilons}
     eces = {
-        name: _ece(images[column].to_numpy(), right.to_numpy()) for name, column in ECES.items() if images[column].notna().all()
+        name: ece_sampled(images[column].to_numpy(), right.to_numpy())
+        for name, column in ECES.items()
+        if images[column].notna().all()
     }
-    return eces | _means(pd.DataFrame(of_all)) | _means(pd.DataFrame(of_evaluated)[evaluated])
+    return eces | means_sampled(pd.DataFrame(of_all)) | means_sampled(pd.DataFrame(of_evaluated)[evaluated])
 
 
 def columns(sampled: Mapping[str, Sampled]) -> dict[str, float]:
@@ -99,7 +101,8 @@ def mean_over_seeds(seeds: Sequence[Sampled]) -> Sampled:
     return Sampled(estimate, statistics.over_seeds(np.stack([one.samples for one in seeds])), seeds[0].images, bias)
 
 
-def _means(values: pd.DataFrame) -> dict[str, Sampled]:
+def means_sampled(values: pd.DataFrame) -> dict[str, Sampled]:
+    """The means of columns, a row per image."""
     numbers = values.to_numpy(dtype=float)
     samples = statistics.weighted_mean(numbers, _weights(len(numbers)))
     return {
@@ -108,7 +111,8 @@ def _means(values: pd.DataFrame) -> dict[str, Sampled]:
     }
 
 
-def _ece(confidences: np.ndarray, right: np.ndarray) -> Sampled:
+def ece_sampled(confidences: np.ndarray, right: np.ndarray) -> Sampled:
+    """ECE from the top confidence of each image, and whether it is right, (images,)."""
     once = np.ones((1, len(right)))
     estimate, samples = (statistics.weighted_ece(confidences, right, weights) for weights in (once, _weights(len(right))))
     return Sampled(float(estimate[0]), samples, len(right), statistics.ece_bias(confidences, right))

@@ -23,6 +23,7 @@ from lipscale import config
 from lipscale.store import checksums, files
 from lipscale.store.checksums import checked
 from lipscale.store.run_folder import ExperimentFolder
+from lipscale.tables import under_attack
 from lipscale.tables.curves import certified_curve
 from lipscale.tables.images import SOURCES, check_order, compact, join_images
 from lipscale.tables.intervals import setting_rows
@@ -62,7 +63,7 @@ def write_tables(experiment: ExperimentFolder, runs) -> None:
         for name, table in tables_of_run(results).items():
             tables[name].append(table)
         images_of_runs.append(compact(images, epsilons, folder.name))
-        sampled[folder.name] = results.sampled
+        sampled[folder.name] = results.sampled | under_attack.sample(folder)
     for name in NAMES:
         table = pd.concat(tables[name])
         _write(table[[*KEY, *(column for column in table if column not in KEY)]], experiment.tables / f"{name}.csv")

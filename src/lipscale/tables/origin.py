@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lipscale import config
 from lipscale.errors import LipscaleError
+from lipscale.method.methods import METHODS
 from lipscale.store import files
 from lipscale.store.checksums import checked
 from lipscale.store.run_folder import ExperimentFolder, RunFolder
@@ -51,6 +52,10 @@ def check_run(folder: RunFolder, run) -> None:
     expected = {name: evaluation[key] for name, key in ATTACK.items()}
     expected["epsilons"] = sorted(expected["epsilons"])
     compare(folder / "attack.json", {name: attack[name] for name in ATTACK}, expected)
+    if METHODS[run.method].constrained:
+        budgets = sorted(evaluation.get("calibration_epsilons") or evaluation["epsilons"])
+        found = folder.json("calibration_attack.json")["epsilons"]
+        compare(folder / "calibration_attack.json", {"epsilons": found}, {"epsilons": budgets})
 
 
 def compare(path: Path, found: Mapping, wanted: Mapping, key: str = "") -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from lipscale.errors import LipscaleError
 from lipscale.store.provenance import in_words, listed
 from lipscale.store.run_folder import RunFolder
-from lipscale.tables import intervals
+from lipscale.tables import intervals, under_attack
 from lipscale.tables.images import certified
 from lipscale.tables.intervals import Sampled
 from lipscale.units import distance
@@ -72,7 +72,9 @@ class RunResults:
 
 def run_row(results: RunResults) -> Row:
     """The row of runs.csv; accuracies and ECE are fractions."""
-    groups = (identity, constants, calibration, accuracy, robustness, confidence_intervals, costs, origin)
+    groups = (
+        identity, constants, calibration, accuracy, robustness, calibration_under_attack, confidence_intervals, costs, origin
+    )  # fmt: skip
     return {name: value for group in groups for name, value in group(results).items()}
 
 
@@ -146,6 +148,10 @@ def robustness_rows(results: RunResults) -> Iterator[Row]:
             "attacked": int(attacked.sum()),
             "spot_checked": int((attacked & certified(images, epsilon)).sum()),
         }
+
+
+def calibration_under_attack(results: RunResults) -> Row:
+    return under_attack.columns(results.folder)
 
 
 def confidence_intervals(results: RunResults) -> Row:
