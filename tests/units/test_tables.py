@@ -281,9 +281,9 @@ def test_comparison(experiment, tmp_path):
     assert table["training.learning_rate"].tolist() == [0.1] * 4 + [0.2] * 4
     assert table["lipschitz"].isin([9.0, 11.0]).all()  # LiST only
     lines = (tmp_path / "comparison.md").read_text().splitlines()
-    assert lines[0].startswith("| experiment | training.learning_rate | initial_lipschitz | lipschitz |")
+    assert lines[0].startswith("| experiment | training.learning_rate | initial_lipschitz | offset | lipschitz |")
     assert len(lines) == 2 + 4
-    assert lines[2].startswith("| made | 0.1 | 0.1 | 9 |")
+    assert lines[2].startswith("| made | 0.1 | 0.1 | 0 | 9 |")
     for path in other.path.glob("runs/list-*/radii.csv"):
         path.unlink()
     with pytest.raises(LipscaleError, match="has no certified LiST runs"):

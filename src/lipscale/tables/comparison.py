@@ -19,7 +19,7 @@ ORIGIN = ("seconds", "feedback_seconds", "config_hash", "data_sha256", "commit")
 
 
 def compare(experiments: Sequence[Path], epsilons: Sequence[int], folder: Path) -> None:
-    """Write comparison.csv, a row per LiST run, and comparison.md, a row per experiment and L0 (means over seeds).
+    """Write comparison.csv, a row per LiST run, and comparison.md, a row per experiment, L0 and offset (means over seeds).
 
     Args:
         experiments: folders results/<experiment> whose LiST runs have been evaluated (`snakemake measure`).
@@ -46,10 +46,10 @@ def write_comparison(experiments: Sequence[ExperimentFolder], epsilons: Sequence
 
     means = [*MEASURES, *(f"certified_{epsilon}" for epsilon in epsilons)]
     lines = []
-    for (name, start), part in table.groupby(["experiment", "initial_lipschitz"], sort=False):
+    for (name, start, offset), part in table.groupby(["experiment", "initial_lipschitz", "offset"], sort=False):
         changes = [str(settings[name].get(key)) for key in changed]
-        lines.append([name, *changes, float(start), *(float(part[measure].mean()) for measure in means), len(part)])
-    columns = ["experiment", *changed, "initial_lipschitz", *means, "seeds"]
+        lines.append([name, *changes, float(start), float(offset), *(float(part[measure].mean()) for measure in means), len(part)])
+    columns = ["experiment", *changed, "initial_lipschitz", "offset", *means, "seeds"]
     files.write_text(folder / "comparison.md", markdown_table(columns, lines))
 
 
@@ -80,6 +80,7 @@ def comparison_row(run: RunFolder, epsilons: Sequence[int]) -> dict:
     images, provenance = pd.read_csv(checked(run / "radii.csv")), run.json("provenance.json")
     return {
         "initial_lipschitz": float(run.settings.initial_lipschitz),
+        "offset": float(run.settings.training.offset),
         "seed": run.settings.seed,
         "lipschitz": run.final_lipschitz(),
         "lipschitz_certified": run.json("certificate.json")["lipschitz_certified"],
