@@ -98,7 +98,7 @@ def test_one_version_of_python():
 
 def test_nothing_overrides_an_environment():
     """Beside an environment, Snakemake would take NAME.*.pin.txt in its place, without its `pip:` section."""
-    assert {path.name for path in (ROOT / "envs").iterdir()} - {"__pycache__"} == {*ENVIRONMENTS, "pin.py"}
+    assert {path.name for path in (ROOT / "envs").iterdir()} - {"__pycache__"} == {*ENVIRONMENTS, "pin.py", "wheelhouse.py"}
 
 
 def test_rules_run_in_an_environment():

@@ -113,7 +113,8 @@ def estimate(experiment: config.Experiment, record: Record) -> Estimate:
     train = _stage(jobs, record.train, compute.train_runtime, lambda run: _training_seconds(run, images, record))
     attack = _stage(jobs, record.attack, compute.attack_runtime, lambda run: _attack_seconds(run, experiment, record))
     evaluate = record.run_seconds * len(runs)
-    evaluate_jobs = 1 if compute.pack else len(runs)
+    bounded = [run for run in runs if METHODS[run.method].constrained]  # whose calibration is attacked
+    evaluate_jobs = (1 if compute.pack else len(runs)) + len(_jobs(bounded, compute.pack))
     stages = {
         "train": train,
         "attack": attack,

@@ -48,7 +48,8 @@ def write_comparison(experiments: Sequence[ExperimentFolder], epsilons: Sequence
     lines = []
     for (name, start, offset), part in table.groupby(["experiment", "initial_lipschitz", "offset"], sort=False):
         changes = [str(settings[name].get(key)) for key in changed]
-        lines.append([name, *changes, float(start), float(offset), *(float(part[measure].mean()) for measure in means), len(part)])
+        values = (float(part[measure].mean()) for measure in means)
+        lines.append([name, *changes, float(start), float(offset), *values, len(part)])
     columns = ["experiment", *changed, "initial_lipschitz", "offset", *means, "seeds"]
     files.write_text(folder / "comparison.md", markdown_table(columns, lines))
 
