@@ -21,7 +21,7 @@ reason = "LIPSCALE_CONDA_UP does not name a script that prints how to put a cond
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CONDA_UP, reason=reason)]
 
 VERBS_OF = {
-    "envs/compute.yaml": {"prepare", "train", "evaluate", "attack", "falsify"},
+    "envs/compute.yaml": {"prepare", "train", "evaluate", "attack", "attack-calibration", "falsify"},
     "envs/figures.yaml": {"tabulate", "tabulate-falsifications", "claims", "draw", "summarise", "page"},
 }
 RECORDER = '''

@@ -7,7 +7,7 @@ from pathlib import Path
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 from lipscale.store.checksums import checked
-from lipscale.store.dataset import read_manifest
+from lipscale.store.manifest import read_manifest
 from lipscale.store.published import NETWORKS, SUFFIX, published
 from lipscale.store.run_folder import ExperimentFolder, RunFolder
 

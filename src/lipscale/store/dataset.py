@@ -7,13 +7,12 @@ import numpy as np
 
 from lipscale.data.dataset import SPLITS, Dataset, in_parts
 from lipscale.data.image_files import FileImages
-from lipscale.errors import LipscaleError
 from lipscale.store import files, image_arrays
 from lipscale.store.checksums import checked, record
+from lipscale.store.manifest import MANIFEST, read_manifest
 from lipscale.store.npz import npz_sha256
 from lipscale.units import pixels
 
-MANIFEST = "manifest.json"
 ARRAYS = tuple(f"{split}_{kind}" for kind in ("images", "labels") for split in SPLITS)
 PART = 2**24  # values of images that are read at once
 
@@ -45,17 +44,6 @@ def write_dataset(folder: Path, arrays: Mapping[str, np.ndarray | FileImages], m
     files.write_json(folder / MANIFEST, {**manifest, **added})
     for path in (*paths.values(), folder / MANIFEST):
         record(path)
-
-
-def read_manifest(folder: Path) -> dict:
-    """The manifest. Raises LipscaleError where the folder holds no prepared data set."""
-    try:
-        manifest = files.read_json(checked(folder / MANIFEST))
-    except (OSError, ValueError, RecursionError) as error:
-        raise LipscaleError(f"{folder} holds no prepared data set: {error}") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("arrays_sha256"), str):
-        raise LipscaleError(f"{folder}/{MANIFEST} has no arrays_sha256; allowed: a manifest that `prepare` wrote")
-    return manifest
 
 
 def read_dataset(folder: str | Path, splits: Sequence[str] = SPLITS) -> Dataset:

@@ -9,7 +9,7 @@ from lipscale import config
 from lipscale.errors import LipscaleError
 from lipscale.store import files
 from lipscale.store.checksums import checked
-from lipscale.store.dataset import read_manifest
+from lipscale.store.manifest import read_manifest
 
 PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
 PARTIAL_CALIBRATION = "calibration-attack-partial.npz"  # the same for the attack on calibration
