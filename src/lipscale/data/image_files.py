@@ -4,6 +4,7 @@ An archive is read twice: for the names, which say how images are sorted and spl
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -50,9 +51,7 @@ class Reader:
     def _pixels(self, member: Member) -> np.ndarray:
         channels, side, _ = self.image_shape
         bound = archives.Bound(self.path, self.largest_unpacked_gib)
-        content = member.content
-        if self.path.is_dir():
-            content = archives.read(self.path, member.name, self.largest_unpacked_gib)
+        content = archives.read(self.path, member.name, self.largest_unpacked_gib) if self.path.is_dir() else member.content
         try:
             return images.square(content, side, channels, bound.limit)
         except images.TooLarge:
@@ -197,7 +196,7 @@ def list_images(
         LipscaleError: in one sentence, naming the file: nothing there, or an unsafe, damaged or too large archive.
     """
     path, found, texts, roots = reader.path, {}, {}, set()
-    in_folder, digest = path.is_dir(), hashlib.sha256(repr((reader.image_shape, PIL.__version__)).encode())
+    in_folder, digest = os.path.isdir(path), hashlib.sha256(repr((reader.image_shape, PIL.__version__)).encode())
     with bar(archives.members(path, reader.largest_unpacked_gib, text), name=path.name, unit="file") as progress:
         for place, member in enumerate(progress):
             name = _plain(member.name)
