@@ -21,20 +21,20 @@ LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
 OLDEST_GLIBC = 5  # minor version; that of manylinux1
 
 
-def marker_environment(python: str, machine: str) -> dict[str, str]:
-    """What markers in the lock are evaluated against: CPython of this version ("3.12") on Linux."""
-    return {
-        "python_version": python, "python_full_version": f"{python}.0", "implementation_name": "cpython",
-        "platform_python_implementation": "CPython", "sys_platform": "linux", "platform_system": "Linux",
-        "platform_machine": machine, "os_name": "posix",
+def marker_environments(python: str, machine: str) -> list[dict[str, str]]:
+    """What markers in the lock are evaluated against: the first and the last CPython of a version such as "3.12", on Linux."""
+    common = {
+        "python_version": python, "implementation_name": "cpython", "platform_python_implementation": "CPython",
+        "sys_platform": "linux", "platform_system": "Linux", "platform_machine": machine, "os_name": "posix",
     }  # fmt: skip
+    return [{**common, "python_full_version": f"{python}.{patch}"} for patch in (0, 99)]
 
 
 def pins(lock: str, python: str, machine: str) -> list[str]:
-    """The pins `name==version` of a lock that apply to this Python on this machine. pip would ask the running Python."""
-    environment = marker_environment(python, machine)
+    """The pins `name==version` of a lock that apply to some release of this Python there. pip would ask the running one."""
+    environments = marker_environments(python, machine)
     found = [Requirement(line.split("#")[0]) for line in lock.splitlines() if line.split("#")[0].strip()]
-    applying = [pin for pin in found if pin.marker is None or pin.marker.evaluate(environment)]
+    applying = [pin for pin in found if pin.marker is None or any(map(pin.marker.evaluate, environments))]
     return [f"{canonicalize_name(pin.name)}{pin.specifier}" for pin in applying]
 
 
