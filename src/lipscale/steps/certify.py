@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
         files.write_rows(options.output, RADII_COLUMNS, radii_rows(found.logits, found.labels, found.certificate))
     if options.certificate:
         checksums = files.sha256(find(options.model)), files.sha256(arrays_file(options.images))
-        files.write_json(options.certificate, certificate_file(network, found, *checksums))
+        files.write_json(options.certificate, certificate_file(network, found, *checksums, options.epsilons))
     _print(found, network, options.epsilons)
 
 
