@@ -92,11 +92,33 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     Returns:
         Number of images, mean confidence and accuracy of the top label in each bin, (bins,) each; NaN where there is no image.
     """
-    confidence, correct, index = _binned(probabilities, labels, bins)
+    confidence, correct, _ = _binned(probabilities, labels, bins)
+    return in_bins(confidence, correct, bins)
+
+
+def in_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`reliability` from the confidence of each image and whether it is right, (images,) each."""
+    index = bin_of(confidence, bins)
     images = np.bincount(index, minlength=bins)
     counts = np.where(images > 0, images, np.nan)
     sums = (np.bincount(index, weights=values, minlength=bins) for values in (confidence, correct))
     return images, *(values / counts for values in sums)
+
+
+def band(
+    surely_right: np.ndarray, possibly_right: np.ndarray, surely_wrong: np.ndarray, possibly_wrong: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest accuracy of each bin under attack, (bins,) each, from the numbers of a `ReliabilityBand`.
+
+    Where a bin holds no image in the worst choice, its accuracy is that of any image that can be there; NaN if none can. These
+    are quotients of whole numbers, rounded once: rounding keeps the order, so what an attack reaches is never beyond them.
+    """
+    with np.errstate(invalid="ignore"):
+        lowest = np.divide(surely_right, surely_right + possibly_wrong)
+        highest = np.divide(possibly_right, possibly_right + surely_wrong)
+    lowest = np.where((surely_right + possibly_wrong == 0) & (possibly_right > 0), 1.0, lowest)
+    highest = np.where((possibly_right + surely_wrong == 0) & (possibly_wrong > 0), 0.0, highest)
+    return lowest, highest
 
 
 def _binned(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -50,6 +50,11 @@ def sample(folder: RunFolder) -> dict[str, Sampled]:
     return found
 
 
+def band(folder: RunFolder) -> pd.DataFrame:
+    """The rows of reliability_band.csv; none without constraint."""
+    return pd.read_csv(checked(folder / "reliability_band.csv")) if has_bounds(folder) else pd.DataFrame()
+
+
 def _cases(folder: RunFolder) -> Iterator[tuple[str, Mapping]]:
     """The end of the names of columns, such as `_36` or `_scaled_36`, and the numbers, of each budget and temperature."""
     if has_bounds(folder):
