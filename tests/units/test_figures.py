@@ -59,7 +59,7 @@ def folder(tmp_path_factory) -> Path:
             bins += [key | {"scaled": scaled} | row for scaled in (0, 1) for row in (empty, full)]
             # ends where nothing is certified: after 1, 2 and 3 steps
             curves += [key | {"epsilon": e, "certified_accuracy": 0.8 * (e <= seed)} for e in range(seed + 2)]
-    band = pd.DataFrame(bins).query("scaled == 0").assign(surely_right=1, possibly_right=2, surely_wrong=0, possibly_wrong=1)
+    band = pd.DataFrame(bins).query("scaled == 0").assign(gap=0.1, smallest_gap=-0.1, largest_gap=0.2)
     parts = {
         "runs": runs, "feedback": feedback, "sweep": sweep, "history": history, "reliability": bins, "certified": curves,
         "reliability_band": pd.concat([band.assign(epsilon=epsilon) for epsilon in (0, 36)]),

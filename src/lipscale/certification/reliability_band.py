@@ -1,44 +1,40 @@
-"""The accuracies that a bin of a reliability diagram can have under attack, from intervals of the confidences.
+"""How far the bins of a reliability diagram can be from the diagonal under attack, from intervals of the confidences.
 
-As in `worst_case_ece`, image i may be wrong with any confidence in [l_i, h_i^0], or right with any in [l_i, h_i^1]. So it can
-be right in bin b, wrong in b, or in another bin. Every image can be chosen on its own. Of the images that cannot leave bin b,
-let R0 be those that cannot be wrong in it and W0 those that cannot be right in it; R and W are all those that can be right,
-or wrong, in b. The accuracy of the bin is lowest where all of W are wrong in it and no image of R but R0 is there:
-R0 / (R0 + W). It is highest at R / (R + W0). Both are attained, each bin on its own, so no smaller band holds for these
-intervals. `lipscale.evaluation.metrics.band` divides.
+The gap of bin b is sum_{i in b} (c_i - v_i) / n: accuracy minus mean confidence, times the share of images in the bin. The
+absolute values of the gaps add up to the ECE. As in `worst_case_ece`, image i may be wrong (c_i = 0) with any confidence v_i in
+[l_i, h_i^0], or right (c_i = 1) with any in [l_i, h_i^1], and every image can be chosen on its own. So the largest gap of a bin
+is the sum of what each image adds at most: 1 - v if it can be right there, with the smallest v; else 0 if it can be in another
+bin; else -v, with the smallest v. The smallest gap is that of -v with the largest v if it can be wrong there; else 0 if it can
+be in another bin; else 1 - v, with the largest v. Both are attained, each bin on its own, so no smaller band holds for these
+intervals.
+
+Accuracy alone has no such band worth drawing: an attack that empties a bin but for one image sets its accuracy to 0 or 1.
+
+Rounding: every term is at most 1 and off by at most 4 u, so a sum of n terms over n is off by less than gamma_{n + 8}, which is
+added.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
+from lipscale.certification.norms import gamma
 from lipscale.certification.worst_case_ece import possible_bins
 from lipscale.evaluation.metrics import BINS
 
 
-@dataclass(frozen=True)
-class ReliabilityBand:
-    """Numbers of images, (bins,) each; those of several networks may be added.
-
-    Attributes:
-        surely_right, surely_wrong: R0 and W0, images that are in the bin whatever the attack does, right or wrong.
-        possibly_right, possibly_wrong: R and W.
-    """
-
-    surely_right: np.ndarray
-    possibly_right: np.ndarray
-    surely_wrong: np.ndarray
-    possibly_wrong: np.ndarray
-
-
-def reliability_band(low: np.ndarray, high_wrong: np.ndarray, high_right: np.ndarray, bins: int = BINS) -> ReliabilityBand:
-    """The images that each bin can hold. Arguments and errors are those of `worst_case_ece`."""
+def reliability_band(
+    low: np.ndarray, high_wrong: np.ndarray, high_right: np.ndarray, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and the largest gap of each bin, (bins,) each. Arguments and errors are those of `worst_case_ece`."""
     first, last_wrong, last_right = possible_bins(low, high_wrong, high_right, bins)
     can_be_wrong, can_be_right = high_wrong >= low, high_right >= low
-    counts = []
+    smallest, largest = np.empty(bins), np.empty(bins)
     for k in range(bins):
         wrong = can_be_wrong & (first <= k) & (k <= last_wrong)
         right = can_be_right & (first <= k) & (k <= last_right)
         stays = (first == k) & (~can_be_wrong | (last_wrong == k)) & (~can_be_right | (last_right == k))
-        counts.append([(stays & right & ~wrong).sum(), right.sum(), (stays & wrong & ~right).sum(), wrong.sum()])
-    return ReliabilityBand(*np.array(counts).T)
+        least = np.maximum(low, k / bins)
+        most_wrong, most_right = (np.minimum(high, (k + 1) / bins) for high in (high_wrong, high_right))
+        smallest[k] = np.where(wrong, -most_wrong, np.where(stays, 1 - most_right, 0)).sum()
+        largest[k] = np.where(right, 1 - least, np.where(stays, -least, 0)).sum()
+    images, rounding = len(low), gamma(len(low) + 8)
+    return smallest / images - rounding, largest / images + rounding

@@ -105,22 +105,6 @@ def in_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> tu
     return images, *(values / counts for values in sums)
 
 
-def band(
-    surely_right: np.ndarray, possibly_right: np.ndarray, surely_wrong: np.ndarray, possibly_wrong: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest accuracy of each bin under attack, (bins,) each, from the numbers of a `ReliabilityBand`.
-
-    Where a bin holds no image in the worst choice, its accuracy is that of any image that can be there; NaN if none can. These
-    are quotients of whole numbers, rounded once: rounding keeps the order, so what an attack reaches is never beyond them.
-    """
-    with np.errstate(invalid="ignore"):
-        lowest = np.divide(surely_right, surely_right + possibly_wrong)
-        highest = np.divide(possibly_right, possibly_right + surely_wrong)
-    lowest = np.where((surely_right + possibly_wrong == 0) & (possibly_right > 0), 1.0, lowest)
-    highest = np.where((possibly_right + surely_wrong == 0) & (possibly_wrong > 0), 0.0, highest)
-    return lowest, highest
-
-
 def _binned(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each image: confidence of the top label, whether it is right, and its bin."""
     confidence = probabilities.max(axis=1)

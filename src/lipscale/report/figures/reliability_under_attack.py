@@ -1,4 +1,4 @@
-"""Reliability diagrams under attack: the accuracy that each bin can have, proven, and what an attack reaches."""
+"""Reliability under attack: how far each bin can be from the diagonal, proven, and what an attack reaches."""
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -7,22 +7,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lipscale.evaluation.metrics import band
 from lipscale.report import series, style
 from lipscale.tables.reader import FIXED, Tables, of
+from lipscale.text import short
 
-TITLE = "reliability diagrams under attack"
+TITLE = "reliability under attack"
 TABLES = ("runs", "intervals", "reliability_band")
 MOST_ROWS = 3  # of panels: more epsilons, the largest ones, are left out
 MOST_OFFSETS = 5  # of columns: more offsets, the largest ones, are left out
-COUNTS = ["surely_right", "possibly_right", "surely_wrong", "possibly_wrong"]
-BAND_COLOUR, CLEAN, ATTACKED = "0.85", style.COLOURS[0], style.COLOURS[3]
+GAPS = ["gap", "smallest_gap", "largest_gap"]
+BAND = {"facecolor": "0.85", "edgecolor": "0.65", "lw": 0.4}
+CLEAN, ATTACKED = style.COLOURS[0], style.COLOURS[3]
 
 
 def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     """A row of panels for each epsilon: LiST along its offsets, and the fixed L with the lowest validation NLL."""
-    numbers = over_seeds(tables["reliability_band"]) if len(tables["reliability_band"]) else pd.DataFrame()
-    shown = _shown(tables)
+    shown, numbers = _shown(tables), over_seeds(tables["reliability_band"])
     if not shown or numbers.empty:
         figure, axes = plt.subplots(figsize=(style.COLUMN_WIDTH, 1))
         axes.set_axis_off()
@@ -31,52 +31,44 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
     numbers = numbers[numbers["setting"].isin(shown)]
     budgets = sorted(set(numbers["epsilon"]) - {0})[:MOST_ROWS]
     width = style.PAGE_WIDTH if len(shown) > 2 else style.COLUMN_WIDTH
-    size = (width, 0.8 + len(budgets) * (0.1 + width / len(shown)))
-    figure, grid = plt.subplots(len(budgets), len(shown), figsize=size, sharex=True, sharey=True, squeeze=False)
+    size = (width, 0.9 + 1.2 * len(budgets))
+    figure, grid = plt.subplots(len(budgets), len(shown), figsize=size, sharex=True, sharey="row", squeeze=False)
     for epsilon, row in zip(budgets, grid, strict=True):
         for (setting, title), axes in zip(shown.items(), row, strict=True):
             bins = numbers[numbers["setting"] == setting]
             panel(axes, bins[bins["epsilon"] == 0], bins[bins["epsilon"] == epsilon])
             if epsilon == budgets[0]:
                 axes.set_title(title, fontsize=7)
-        row[0].set_ylabel(rf"$\epsilon$ = {epsilon}/255", fontsize=7)
+        row[0].set_ylabel(rf"$\epsilon$ = {short(epsilon)}/255", fontsize=7)
     figure.supxlabel("confidence of the top label (test)", fontsize=8)
-    figure.supylabel("accuracy (test)", fontsize=8)
-    figure.legend(handles=_handles(), loc="outside upper center", ncols=4 if len(shown) > 2 else 2, frameon=False)
+    figure.supylabel("(accuracy − confidence) × share of images", fontsize=8)
+    figure.legend(handles=_handles(), loc="outside upper center", ncols=3 if len(shown) > 2 else 1, frameon=False)
     return figure, numbers
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """The bins of each setting as trained, the images of its seeds taken together, with `lowest` and `highest` accuracy."""
-    table = table[table["scaled"] == 0].copy()
-    for name in ("confidence", "accuracy"):
-        table[name] *= table["images"]
+    """The mean gaps of each setting over its seeds, of logits as trained."""
+    if table.empty:
+        return pd.DataFrame()
     keys = [*series.SETTING, "epsilon", "low", "high"]
-    pooled = table.groupby(keys, sort=False)[["images", "confidence", "accuracy", *COUNTS]].sum().reset_index()
-    for name in ("confidence", "accuracy"):
-        pooled[name] /= pooled["images"].where(pooled["images"] > 0)
-    pooled["lowest"], pooled["highest"] = band(*(pooled[name].to_numpy() for name in COUNTS))
-    return pooled
+    return table[table["scaled"] == 0].groupby(keys, sort=False)[GAPS].mean().reset_index()
 
 
 def panel(axes: Axes, clean: pd.DataFrame, attacked: pd.DataFrame) -> None:
-    axes.plot([0, 1], [0, 1], color="black", lw=0.6, ls="--", zorder=3)
-    possible = attacked[attacked["lowest"].notna()]
+    """Bins as bars: grey from the smallest to the largest gap, coloured lines at the gaps that were measured."""
     axes.bar(
-        possible["low"],
-        possible["highest"] - possible["lowest"],
-        possible["high"] - possible["low"],
-        bottom=possible["lowest"],
+        attacked["low"],
+        attacked["largest_gap"] - attacked["smallest_gap"],
+        attacked["high"] - attacked["low"],
+        bottom=attacked["smallest_gap"],
         align="edge",
-        color=BAND_COLOUR,
-        edgecolor="0.7",
-        lw=0.4,
         zorder=1,
+        **BAND,
     )
-    for bins, colour, marker in ((clean, CLEAN, "o"), (attacked, ATTACKED, "D")):
-        bins = bins[bins["images"] > 0]
-        axes.plot(bins["confidence"], bins["accuracy"], color=colour, marker=marker, ms=2, lw=0.5, zorder=4)
-    axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
+    axes.axhline(0, color="black", lw=0.6, ls="--", zorder=3)
+    for bins, colour in ((attacked, ATTACKED), (clean, CLEAN)):
+        axes.hlines(bins["gap"], bins["low"], bins["high"], color=colour, lw=1.5, zorder=4)
+    axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
 
 
 def _shown(tables: Tables) -> dict[str, str]:
@@ -91,8 +83,7 @@ def _shown(tables: Tables) -> dict[str, str]:
 
 def _handles() -> list:
     return [
-        Line2D([], [], color="black", lw=0.6, ls="--", label="calibrated"),
-        Line2D([], [], color=CLEAN, marker="o", ms=2, lw=0.5, label="without attack"),
-        Line2D([], [], color=ATTACKED, marker="D", ms=2, lw=0.5, label="under attack"),
-        Patch(facecolor=BAND_COLOUR, edgecolor="0.7", lw=0.4, label="proven: no attack leaves this band"),
+        Line2D([], [], color=CLEAN, lw=1.5, label="without attack"),
+        Line2D([], [], color=ATTACKED, lw=1.5, label="under attack"),
+        Patch(label="proven: no attack leaves this band", **BAND),
     ]
