@@ -56,6 +56,7 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 def panel(axes: Axes, clean: pd.DataFrame, attacked: pd.DataFrame) -> None:
     """Bins as bars: grey from the smallest to the largest gap, coloured lines at the gaps that were measured."""
+    axes.use_sticky_edges = False  # else the lowest bar ends on the frame
     axes.bar(
         attacked["low"],
         attacked["largest_gap"] - attacked["smallest_gap"],
