@@ -24,6 +24,8 @@ INTERVALS = [
     "evaluated_clean_accuracy", "evaluated_certified_36", "evaluated_certified_72", "robust_36", "robust_72",
 ]  # fmt: skip
 UNDER_ATTACK = [
+    f"evaluated_{name}{suffix}" for suffix in ("", "_scaled") for name in ("nll", "brier", "ece")
+] + [
     f"{name}{suffix}_{epsilon}" for epsilon in (36, 72) for suffix in ("", "_scaled") for name in under_attack.MEASURES
 ]  # fmt: skip
 RUN_COLUMNS = [
