@@ -50,7 +50,7 @@ def main() -> None:
         for row in found.summary():
             numbers = [(values[measure], row[reached], row[bound]) for measure, (bound, reached) in MEASURES.items()]
             flat = [f"{number:.6g}" for three in numbers for number in three]
-            label = "/".join(Path(name).parts[-2:])
+            label = Path(name).parent.name if Path(name).exists() else name
             table.writerow([label, row["epsilon"], len(chosen), *flat, 0, f"{found.seconds:.0f}"])
         sys.stdout.flush()
 
