@@ -199,12 +199,25 @@ class Compute(Settings):
         description="training and attack jobs that share a GPU at a time, on one machine or in one allocation; small networks "
         "leave most of a GPU idle",
     )
+    gpus: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
+        1,
+        description="GPUs that train one network together, each in its own process, with a part of training.batch_size; on a "
+        "CPU "
+        "the number of processes, each with compute.threads; results depend on it in the rounding of sums; attacks use one GPU",
+    )
+    accumulate: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
+        1,
+        description="parts of a batch that each process computes one after the other, to sum their gradients: for batches that "
+        "do not fit into the memory of a GPU; results depend on it in the rounding of sums",
+    )
     in_memory_gib: NonNegativeNumber = Field(
         2,
         description="training and validation images that take more, with 1 byte per value, are read from the disk in the "
         "background, batch by batch, with the same results; those that take less stay in memory, that of the GPU on a GPU; GiB",
     )
-    mem_mb: Count = Field(2000, description="memory that a training or attack job asks for, MiB")
+    mem_mb: Count = Field(
+        2000, description="memory that a training or attack job asks for, MiB; a training asks for as much for each of its gpus"
+    )
     train_runtime: Count = Field(60, description="time that a training job asks for, minutes")
     attack_runtime: Count = Field(60, description="time that an attack job asks for, minutes")
 
