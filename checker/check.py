@@ -12,6 +12,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+from calibration import Calibration
 from layers import Layer, layers, run
 from norms import constants
 from reading import Refused, exact, number, parsed, read_images, read_model
@@ -40,8 +41,26 @@ def check(certificate_path: Path, model: Path, images_path: Path, at_most: int |
     if lipschitz < product:
         raise Refused(f"L is {certificate['lipschitz']}, which is below the product of the constants")
     pairs = Pairs(network, certificate["layers"], product)
-    checked, there = check_radii(network, shape, lipschitz, pairs, certificate["images"], arrays, at_most)
-    return f"accepted: {len(network)} layers, L = {float(lipschitz)}, the radii of {checked} of {there} images"
+    claims, parts = certificate["images"], certificate.get("calibration", [])  # earlier versions have no calibration
+    squares = pairs.squares(network[-1].output[0]) if parts else []
+    calibration = [Calibration(part, len(claims), squares, product) for part in parts]
+    checked, there = check_images(network, shape, lipschitz, pairs, claims, calibration, arrays, at_most)
+    if checked == there:
+        for part in calibration:
+            part.check_all()
+    proven = f"accepted: {len(network)} layers, L = {float(lipschitz)}, the radii of {checked} of {there} images"
+    return proven + described(calibration, checked == there)
+
+
+def described(calibration: list[Calibration], whole: bool) -> str:
+    """What was proven beside radii: of the calibration of all images nothing, unless they all were checked."""
+    kinds = {"calibration": [], "confidences": []}
+    for part in calibration:
+        kinds["calibration" if part.labelled and whole else "confidences"].append(f"{part.epsilon}")
+    words = ""
+    for kind, (*others, last) in ((kind, epsilons) for kind, epsilons in kinds.items() if epsilons):
+        words += f", {kind} at {', '.join(others)}{' and ' if others else ''}{last}"
+    return words + (", not the calibration of all images" if not whole and any(part.labelled for part in calibration) else "")
 
 
 class Pairs:
@@ -65,11 +84,22 @@ class Pairs:
             return self.whole
         return min(self.whole, self.rest * sum((a - b) ** 2 for a, b in zip(self.rows[i], self.rows[j], strict=True)))
 
+    def squares(self, classes: int) -> list[list[Fraction]]:
+        """Of all pairs."""
+        return [[self(i, j) for j in range(classes)] for i in range(classes)]
 
-def check_radii(
-    network: list[Layer], shape: tuple, lipschitz: Fraction, pairs: Pairs, claims: list[dict], path: Path, at_most: int | None
+
+def check_images(
+    network: list[Layer],
+    shape: tuple,
+    lipschitz: Fraction,
+    pairs: Pairs,
+    claims: list[dict],
+    calibration: list[Calibration],
+    path: Path,
+    at_most: int | None,
 ) -> tuple[int, int]:
-    """The numbers of images whose radii were proven, evenly spread over all, and of all images."""
+    """The numbers of images of which all was proven, evenly spread over all, and of all images."""
     (count, *image_shape), pixels, denominator, labels = read_images(path)
     if tuple(image_shape) != shape or len(network[-1].output) != 1:
         raise Refused(f"the images have shape {image_shape}, or the network has no logits for them")
@@ -80,7 +110,10 @@ def check_radii(
     for index in chosen:
         values = pixels[index * size : (index + 1) * size]
         image = (values, denominator) if denominator else exact(shape, values)[1:]
-        check_image(index, claims[index], *run(network, *image), lipschitz, pairs)
+        logits = run(network, *image)
+        check_image(index, claims[index], *logits, lipschitz, pairs)
+        for part in calibration:
+            part.check_image(index, claims[index]["label"], *logits)
     return len(chosen), count
 
 

@@ -52,4 +52,4 @@ def test_the_checker_proves_the_certificate(name, data, tmp_path, capsys):
     check = [sys.executable, "-S", "-E", ROOT / "checker" / "check.py", certificate, NETWORKS[name], folder, "--images", IMAGES]
     proven = subprocess.run([*map(str, check)], capture_output=True, text=True, check=False)
     assert proven.returncode == 0, proven.stderr
-    assert f"{IMAGES} of {found['images']} images" in proven.stdout
+    assert f"{IMAGES} of {found['images']} images, confidences at 72" in proven.stdout

@@ -23,7 +23,9 @@ FIGURES = [
     "figure5",
     "figure6",
     "certified",
+    "choosing_offset",
     "reliability",
+    "reliability_under_attack",
 ]  # in the order of their labels
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 in_a_browser = pytest.mark.skipif(

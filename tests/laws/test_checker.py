@@ -57,7 +57,7 @@ NETWORKS = {  # of images of SHAPE
 class Files:
     """A network, its images and their certificate in a folder; the certificate is a dictionary until it is checked."""
 
-    def __init__(self, folder: Path, network: PlainNetwork, images: np.ndarray, labels: np.ndarray | None):
+    def __init__(self, folder: Path, network: PlainNetwork, images: np.ndarray, labels: np.ndarray | None, epsilons=()):
         self.model, self.images, self.certificate = (
             folder / "model.safetensors",
             folder / "images.npz",
@@ -65,7 +65,7 @@ class Files:
         )
         self.network, self.arrays = network, {"images": images} | ({} if labels is None else {"labels": labels})
         self.save()
-        self.content = certificate_file(network, certify(network, images, labels), *self.checksums())
+        self.content = certificate_file(network, certify(network, images, labels), *self.checksums(), epsilons)
 
     def save(self) -> None:
         """As `lipscale.save` does, but also what that refuses."""
@@ -287,4 +287,5 @@ def test_the_command_writes_what_the_checker_proves(files, digits, tmp_path):
     lipscale("certify", files.model, digits, "--certificate", certificate)
     for images in (digits, digits / "test_images.npy"):
         result = check(certificate, files.model, images, "--images", 20)
-        assert result.stdout.endswith("the radii of 20 of 300 images\n"), result.stderr
+        proven = "the radii of 20 of 300 images, confidences at 36, 72 and 108, not the calibration of all images\n"
+        assert result.stdout.endswith(proven), result.stderr

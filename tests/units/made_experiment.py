@@ -161,6 +161,10 @@ def _write_calibration_attack(folder: Path, label: list[int], prediction: list[i
             reached = {"attacked_nll": bound - 0.1, "attacked_brier": bound / 2 - 0.1, "attacked_ece": abs(0.8 - 5 / 6)}
             cases.append({"epsilon": epsilon, "suffix": suffix, "temperature": 1.0} | proven | reached)
             cases[-1] |= {f"evaluated_{name}": value for name, value in proven.items()} | {"validation_certified_nll": bound}
+    bins = [{"epsilon": epsilon, "scaled": scaled} for epsilon in (0, *EPSILONS) for scaled in (0, 1)]
+    ends = {"low": 0.0, "high": 1.0, "images": 6, "confidence": 0.8, "accuracy": 5 / 6, "gap": 5 / 6 - 0.8}
+    band = {"smallest_gap": -0.3, "largest_gap": 0.4}
+    _write(folder / "reliability_band.csv", pd.DataFrame([one | ends | band for one in bins]))
     _write(folder / "calibration_attack.csv", table)
     _write(folder / "calibration_attack.json", {"epsilons": EPSILONS, "cases": cases, "seconds": 1.0})
 

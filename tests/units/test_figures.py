@@ -20,7 +20,7 @@ from lipscale.tables.reader import Tables
 
 WIDTHS = {  # inches, one column or two
     "figure1": 3.35, "figure2": 3.35, "figure3": 3.35, "figure4": 6.9, "figure5": 6.9, "figure6": 6.9, "reliability": 3.35,
-    "certified": 6.9,
+    "reliability_under_attack": 3.35, "certified": 6.9, "choosing_offset": 3.35,
 }  # fmt: skip
 
 
@@ -59,8 +59,10 @@ def folder(tmp_path_factory) -> Path:
             bins += [key | {"scaled": scaled} | row for scaled in (0, 1) for row in (empty, full)]
             # ends where nothing is certified: after 1, 2 and 3 steps
             curves += [key | {"epsilon": e, "certified_accuracy": 0.8 * (e <= seed)} for e in range(seed + 2)]
+    band = pd.DataFrame(bins).query("scaled == 0").assign(gap=0.1, smallest_gap=-0.1, largest_gap=0.2)
     parts = {
         "runs": runs, "feedback": feedback, "sweep": sweep, "history": history, "reliability": bins, "certified": curves,
+        "reliability_band": pd.concat([band.assign(epsilon=epsilon) for epsilon in (0, 36)]),
         "intervals": [{"setting": "list-0.1", "measure": "ece", "low": 0.1, "high": 0.95}],
     }  # fmt: skip
     for name, rows in parts.items():
@@ -83,7 +85,8 @@ def test_every_figure_has_a_title_its_tables_and_a_caption():
         constants = discovery.constants(path)
         assert isinstance(constants["TITLE"], str)
         assert set(constants["TABLES"]) <= {
-            "runs", "history", "feedback", "sweep", "reliability", "certified", "robustness", "intervals"
+            "runs", "history", "feedback", "sweep", "reliability", "reliability_band", "certified", "robustness",
+            "intervals",
         }  # fmt: skip
         assert path.with_suffix(".rst").read_text().startswith("**")
 
@@ -141,7 +144,7 @@ def test_figure_outside_the_package_is_found_and_drawn(folder, tables, tmp_path,
 
 
 def test_figure_that_does_not_exist_is_named(folder, tmp_path):
-    with pytest.raises(LipscaleError, match=r"there is no 'figure9'; allowed: certified, figure1, figure2"):
+    with pytest.raises(LipscaleError, match=r"there is no 'figure9'; allowed: certified, choosing_offset, figure1, figure2"):
         draw.draw("figure9", folder, tmp_path / "figure9")
 
 

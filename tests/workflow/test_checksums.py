@@ -36,6 +36,7 @@ READERS = {
     f"{RUN}/attack.csv": "attack-calibration",
     f"{RUN}/calibration_attack.csv": "tabulate",
     f"{RUN}/calibration_attack.json": "tabulate",
+    f"{RUN}/reliability_band.csv": "tabulate",
     f"{RUN}/attack.json": "tabulate",
     "config.yaml": "tabulate",
     "data/train_images.npy": "train",

@@ -65,7 +65,11 @@ def test_what_an_orphan_has_finished_is_not_done_again(copied, monkeypatch):
     assert not (run / CHECKPOINT).exists()
     repeat("attack", "lipscale.attacks.robustness.attack_batch", ["attack.csv"])
     assert (run / PARTIAL).exists()
-    repeat("attack-calibration", "lipscale.attacks.on_calibration.gradient_and_logits", ["calibration_attack.csv"])
+    repeat(
+        "attack-calibration",
+        "lipscale.attacks.on_calibration.gradient_and_logits",
+        ["calibration_attack.csv", "reliability_band.csv"],
+    )
     for name in (PARTIAL, PARTIAL_CALIBRATION):
         (copied / "runs" / DONE / name).write_text("left over")
     assert main(["tabulate", str(copied)]) == 0

@@ -20,7 +20,11 @@ from lipscale.store.checksums import record as record_checksum
 from lipscale.store.run_folder import RunFolder
 from lipscale.tables.falsifications import falsification_row
 
-FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure6", "reliability", "certified"]
+FIGURES = [
+    "figure1", "figure2", "figure3", "figure4", "figure5", "figure6", "reliability", "reliability_under_attack", "certified",
+    "choosing_offset",
+]  # fmt: skip
+UNDER_ATTACK = ["calibration_attack.csv", "calibration_attack.json", "reliability_band.csv"]
 EPSILONS = TINY["evaluation"]["epsilons"]
 
 
@@ -48,7 +52,7 @@ def test_every_run_has_its_row_and_its_files(results, runs):
             "config.yaml", "history.csv", "feedback.csv", "model.safetensors", "provenance.json", "logits.npz",
             "calibration.json", "reliability.csv", "sweep.csv", "radii.csv", "certificate.json", "attack.csv", "attack.json",
             "images.csv", ".checksums",
-        } | ({"calibration_attack.csv", "calibration_attack.json"} if "unconstrained" not in run else set())  # fmt: skip
+        } | (set(UNDER_ATTACK) if "unconstrained" not in run else set())  # fmt: skip
 
 
 def test_rows_fit_the_files_of_their_runs(results, runs):

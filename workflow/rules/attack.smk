@@ -44,6 +44,7 @@ rule attack_calibration:
     output:
         rows=of_heavy("calibration_attack.csv"),
         summary=of_heavy("calibration_attack.json"),
+        band=of_heavy("reliability_band.csv"),
     log:
         f"{RESULTS}/logs/attack_calibration/{HEAVY_JOB}.txt",
     benchmark:

@@ -1,18 +1,19 @@
 TABLES = (
     "runs.csv", "intervals.csv", "robustness.csv", "history.csv", "feedback.csv", "sweep.csv", "reliability.csv",
-    "certified.csv", "images.csv.gz", "config.yaml",
+    "reliability_band.csv", "certified.csv", "images.csv.gz", "config.yaml",
 )  # fmt: skip
 OF_RUN = (
     "history.csv", "feedback.csv", "provenance.json", "calibration.json", "reliability.csv", "sweep.csv",
     "logits.npz", "radii.csv", "certificate.json", "attack.csv", "attack.json",
 )  # fmt: skip
+OF_CONSTRAINED = ("calibration_attack.csv", "calibration_attack.json", "reliability_band.csv")
 
 
 rule tabulate:
     input:
         manifest=rules.prepare_data.output.manifest,
         runs=[f"{run_folder(settings)}/{name}" for settings in RUNS for name in OF_RUN],
-        attacked=[f"{folder}/calibration_attack.{suffix}" for folder in folders_of("constrained") for suffix in ("csv", "json")],
+        attacked=[f"{folder}/{name}" for folder in folders_of("constrained") for name in OF_CONSTRAINED],
     output:
         [f"{run_folder(settings)}/images.csv" for settings in RUNS],
         [f"{RESULTS}/tables/{name}" for name in TABLES],

@@ -5,11 +5,13 @@ proven by elimination, which fails where a constant is too small.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from torch import nn
 
 from lipscale.certification.bounds import layer_bounds
+from lipscale.certification.certified_calibration import bounds_of_images, summary
 from lipscale.certification.certify import Certification
 from lipscale.certification.norms import gamma, rounded_up
 from lipscale.certification.plain_layers import KIND_OF, PlainNetwork, Residual, Shape, output_shape, shapes
@@ -17,12 +19,15 @@ from lipscale.certification.plain_layers import KIND_OF, PlainNetwork, Residual,
 FORMAT = "lipscale certificate 1"
 
 
-def certificate_file(network: PlainNetwork, found: Certification, model_sha256: str, images_sha256: str) -> dict:
+def certificate_file(
+    network: PlainNetwork, found: Certification, model_sha256: str, images_sha256: str, epsilons: Sequence[float] = ()
+) -> dict:
     """The content of a certificate file, for JSON.
 
     Args:
         found: what `certify` found for this network.
         model_sha256, images_sha256: of the file of the network and the file of the images.
+        epsilons: l2 budgets in 1/255, for which confidences and calibration are claimed.
 
     Raises:
         LipscaleError: as `lipscale.certification.bounds.bounds`.
@@ -43,7 +48,23 @@ def certificate_file(network: PlainNetwork, found: Certification, model_sha256: 
         "lipschitz": lipschitz if math.isfinite(lipschitz) else promise.lipschitz_certified,  # radii are 0 without constraint
         "layers": _claims(network, network.image_shape),
         "images": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
+        "calibration": [part for epsilon in epsilons for part in _calibration(found, epsilon)],
     }
+
+
+def _calibration(found: Certification, epsilon: float) -> list[dict]:
+    """The claims for an epsilon; none where the NLL has no bound, as for networks without constraint."""
+    labels = found.predictions if found.labels is None else found.labels
+    bounds = bounds_of_images(found.logits, labels, found.certificate, epsilon)
+    if not np.isfinite(bounds.nll).all():
+        return []
+    claims = {"epsilon": epsilon}
+    names = ("low", "high_right", "high_wrong")
+    if found.labels is not None:
+        whole = summary(bounds, epsilon, np.arange(len(labels)))
+        claims |= {name: getattr(whole, name) for name in ("certified_nll", "certified_brier", "worst_case_ece")}
+        names += ("nll", "brier")
+    return [claims | {name: getattr(bounds, name).tolist() for name in names}]
 
 
 def _lowered(margins: np.ndarray, rounding: float) -> np.ndarray:

@@ -60,11 +60,8 @@ def worst_case_ece(low: np.ndarray, high_wrong: np.ndarray, high_right: np.ndarr
     Raises:
         LipscaleError: there is no image, an image can be neither right nor wrong, or numbers are outside their ranges.
     """
-    _check(low, high_wrong, high_right, bins)
+    first, last_wrong, last_right = possible_bins(low, high_wrong, high_right, bins)
     can_be_wrong, can_be_right = high_wrong >= low, high_right >= low
-    first = _bin(low * (1 - 4 * UNIT), bins)
-    last_wrong = _bin(np.where(can_be_wrong, high_wrong, high_right) * (1 + 4 * UNIT), bins)
-    last_right = _bin(np.where(can_be_right, high_right, high_wrong) * (1 + 4 * UNIT), bins)
     keys, group = np.unique((first * bins + last_wrong) * bins + last_right, return_inverse=True)
     # g of each image, by the highest bin with + and the lowest one with -; entry k + 1 is bin k, entry 0 no such bin
     none = np.full(len(low), -np.inf)
@@ -75,6 +72,19 @@ def worst_case_ece(low: np.ndarray, high_wrong: np.ndarray, high_right: np.ndarr
     best = int(sums.argmax())
     largest = float(sums[best]) / len(low) + gamma(len(low) + len(keys) + 8)
     return WorstCase(min(max(largest, 0.0), 1.0), np.where(best >> np.arange(bins) & 1, 1, -1))
+
+
+def possible_bins(low: np.ndarray, high_wrong: np.ndarray, high_right: np.ndarray, bins: int) -> tuple[np.ndarray, ...]:
+    """The lowest bin of each image, and its highest ones if it is wrong or right; where it cannot be so, that of the other.
+
+    Arguments and errors are those of `worst_case_ece`.
+    """
+    _check(low, high_wrong, high_right, bins)
+    can_be_wrong, can_be_right = high_wrong >= low, high_right >= low
+    first = _bin(low * (1 - 4 * UNIT), bins)
+    last_wrong = _bin(np.where(can_be_wrong, high_wrong, high_right) * (1 + 4 * UNIT), bins)
+    last_right = _bin(np.where(can_be_right, high_right, high_wrong) * (1 + 4 * UNIT), bins)
+    return first, last_wrong, last_right
 
 
 def _check(low: np.ndarray, high_wrong: np.ndarray, high_right: np.ndarray, bins: int) -> None:

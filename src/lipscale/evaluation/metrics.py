@@ -92,7 +92,13 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     Returns:
         Number of images, mean confidence and accuracy of the top label in each bin, (bins,) each; NaN where there is no image.
     """
-    confidence, correct, index = _binned(probabilities, labels, bins)
+    confidence, correct, _ = _binned(probabilities, labels, bins)
+    return in_bins(confidence, correct, bins)
+
+
+def in_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`reliability` from the confidence of each image and whether it is right, (images,) each."""
+    index = bin_of(confidence, bins)
     images = np.bincount(index, minlength=bins)
     counts = np.where(images > 0, images, np.nan)
     sums = (np.bincount(index, weights=values, minlength=bins) for values in (confidence, correct))

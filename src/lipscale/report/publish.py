@@ -41,11 +41,12 @@ def publish(results: Path, folder: Path, command: str, models: Sequence[str] = (
     if len(commits) != 1 or len(commits[0]) != 40:
         raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
     networks = published_models.model_files(results, folder, models, list(tables.runs["run"]))
+    record = records.measure(results).model_dump(mode="json")
     folder.mkdir(parents=True, exist_ok=True)
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
     published_models.write_models(results, folder, networks)
-    files.write_json(folder / records.NAME, records.measure(results).model_dump(mode="json"))
+    files.write_json(folder / records.NAME, record)
     lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", ""]
     described = facts(results, tables, command) | {"networks": published_models.in_words(folder.name, networks)}
     lines.append(markdown_table(["", ""], described.items()))

@@ -1,8 +1,9 @@
 """Attack the calibration of trained runs, and compare NLL, Brier score and ECE under attack with their proven bounds.
 
-Each run's folder gets calibration_attack.csv (a row per test image) and calibration_attack.json (means and ECE). The attacked
-images are those of attack.csv. A value above its bound is an error. Runs without constraint have no bounds and are refused.
-Finished batches are kept, so that an attack that was stopped resumes from there.
+Each run's folder gets calibration_attack.csv (a row per test image), calibration_attack.json (means and ECE) and
+reliability_band.csv (a row per bin). The attacked images are those of attack.csv. A value above its bound is an error. Runs
+without constraint have no bounds and are refused. Finished batches are kept, so that an attack that was stopped resumes from
+there.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from lipscale.attacks.on_calibration import CalibrationAttack, Options, State, attack_calibration, bounds_at, task
+from lipscale.attacks.reliability_under_attack import COLUMNS, reliability_rows
 from lipscale.certification.certificate import Certificate, certificate
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
@@ -24,6 +26,8 @@ from lipscale.store.checksums import checked, record
 from lipscale.store.dataset import read_dataset
 from lipscale.store.run_folder import PARTIAL_CALIBRATION, RunFolder
 from lipscale.training.devices import select_device
+
+OUTPUTS = ("calibration_attack.csv", "calibration_attack.json", "reliability_band.csv")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,9 +78,11 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
     facts |= {"evaluated_images": len(chosen), "cases": _cases(found, arrays, promise), "seconds": time.perf_counter() - start}
     files.write_json(folder / "calibration_attack.json", facts | {"versions": provenance.versions()})
     files.write_rows(folder / "calibration_attack.csv", found.columns(), found.rows())
+    bins = reliability_rows(found, arrays["test_logits"], arrays["test_labels"], folder.name)
+    files.write_rows(folder / "reliability_band.csv", COLUMNS, bins)
     sources = [folder / name for name in ("model.safetensors", "logits.npz", "calibration.json", "attack.csv")]
-    for suffix in ("csv", "json"):
-        record(folder / f"calibration_attack.{suffix}", made_from=sources)
+    for name in OUTPUTS:
+        record(folder / name, made_from=sources)
 
 
 def _cases(found: CalibrationAttack, arrays: dict[str, np.ndarray], promise: Certificate) -> list[dict]:

@@ -8,7 +8,8 @@ certified not to change; it is no accuracy.
 What the model file says of its images is printed too: shape, class names, pixels, and the checksum of their preparation. A
 prepared data set must fit it.
 
-With --certificate, what was found is also written for `checker/check.py`, which proves it without lipscale.
+With --certificate, what was found is also written for `checker/check.py`, which proves it without lipscale:
+constants, radii, and at each epsilon the confidences and, with labels, the measures of calibration below.
 
 With labels, three rows for each epsilon say how large measures of calibration can become under attack: `certified_nll_EPS`,
 `certified_brier_EPS` (all classes, 0 to 2) and `worst_case_ece_EPS` (15 bins). Without a constraint the NLL is `inf`.
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         files.write_rows(options.output, RADII_COLUMNS, radii_rows(found.logits, found.labels, found.certificate))
     if options.certificate:
         checksums = files.sha256(find(options.model)), files.sha256(arrays_file(options.images))
-        files.write_json(options.certificate, certificate_file(network, found, *checksums))
+        files.write_json(options.certificate, certificate_file(network, found, *checksums, options.epsilons))
     _print(found, network, options.epsilons)
 
 

@@ -112,7 +112,7 @@ RULES = (  # the rule, what tells that results are of other settings, the files 
     (
         "attack_calibration",
         _calibration_attacked_differently,
-        ("calibration_attack.csv", "calibration_attack.json"),
+        ("calibration_attack.csv", "calibration_attack.json", "reliability_band.csv"),
         "-calibration-attack",
     ),
     ("falsify_certificates", _falsified_differently, ("falsification.csv", "falsification.json"), "-falsification"),

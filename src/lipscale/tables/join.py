@@ -9,6 +9,7 @@ history.csv     a row per run and epoch
 feedback.csv    a row per run and measurement of T*
 sweep.csv       a row per run and post-hoc temperature
 reliability.csv a row per run, bin of confidence, and before or after temperature scaling
+reliability_band.csv  the same under attack at each epsilon, of runs with a constraint
 certified.csv   a row per run and radius
 config.yaml     the checked config that all of them come from
 """
@@ -32,7 +33,7 @@ from lipscale.tables.origin import check_origin
 from lipscale.tables.runs import RunResults, robustness_rows, run_row
 
 PARTS = ("history", "feedback", "sweep", "reliability")  # tables that are the runs' files of that name, joined
-NAMES = ("runs", "robustness", *PARTS, "certified")  # of the tables whose rows begin with KEY
+NAMES = ("runs", "robustness", *PARTS, "reliability_band", "certified")  # of the tables whose rows begin with KEY
 
 
 def tabulate(experiment: Path) -> None:
@@ -84,6 +85,7 @@ def tables_of_run(results: RunResults) -> dict[str, pd.DataFrame]:
     return parts | {
         "runs": pd.DataFrame([row]),
         "robustness": pd.DataFrame(robustness_rows(results)),
+        "reliability_band": under_attack.band(results.folder).assign(**key),
         "certified": certified_curve(results.images).assign(**key),
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
+from lipscale.evaluation.metrics import brier_scores, expected_calibration_error, log_losses, probabilities
 from lipscale.method.methods import METHODS
 from lipscale.store.checksums import checked
 from lipscale.store.run_folder import RunFolder
@@ -30,7 +31,22 @@ def has_bounds(folder: RunFolder) -> bool:
 
 def columns(folder: RunFolder) -> dict[str, float]:
     """The columns of runs.csv; none without constraint."""
-    return {f"{name}{key}": one[name] for key, one in _cases(folder) for name in MEASURES}
+    if not has_bounds(folder):
+        return {}
+    return _without_attack(folder) | {f"{name}{key}": one[name] for key, one in _cases(folder) for name in MEASURES}
+
+
+def _without_attack(folder: RunFolder) -> dict[str, float]:
+    """What the attack starts from: the measures of the images that it attacks, as they are."""
+    chosen = [int(row["index"]) for row in folder.rows("attack.csv")]
+    arrays = folder.logits()
+    logits, labels, found = arrays["test_logits"][chosen], arrays["test_labels"][chosen], {}
+    for suffix, temperature in {one["suffix"]: one["temperature"] for _, one in _cases(folder)}.items():
+        p = probabilities(logits, temperature)
+        found[f"evaluated_nll{suffix}"] = float(log_losses(logits, labels, temperature).mean())
+        found[f"evaluated_brier{suffix}"] = float(brier_scores(p, labels).mean())
+        found[f"evaluated_ece{suffix}"] = expected_calibration_error(p, labels)
+    return found
 
 
 def sample(folder: RunFolder) -> dict[str, Sampled]:
@@ -48,6 +64,11 @@ def sample(folder: RunFolder) -> dict[str, Sampled]:
         confidences, right = (attacked[f"attacked_{name}{key}"].to_numpy(float) for name in ("confidence", "right"))
         found[f"attacked_ece{key}"] = ece_sampled(confidences, right)
     return found
+
+
+def band(folder: RunFolder) -> pd.DataFrame:
+    """The rows of reliability_band.csv; none without constraint."""
+    return pd.read_csv(checked(folder / "reliability_band.csv")) if has_bounds(folder) else pd.DataFrame()
 
 
 def _cases(folder: RunFolder) -> Iterator[tuple[str, Mapping]]:

@@ -46,7 +46,7 @@ def draw(tables: Tables) -> tuple[Figure, pd.DataFrame]:
 def points(tables: Tables) -> pd.DataFrame:
     """A row per setting, measure and epsilon: means over seeds, proven and attacked, over the attacked images.
 
-    At epsilon 0 both are the clean value, over all test images. Networks at fixed L have two: as trained, divided by T*.
+    At epsilon 0 both are the clean value. Networks at fixed L have two: as trained, divided by T*.
     """
     budgets = sorted(int(found[1]) for found in map(re.compile(r"attacked_nll_(\d+)").fullmatch, tables.runs) if found)
     means = tables.runs.groupby("setting").mean(numeric_only=True)
@@ -57,7 +57,7 @@ def points(tables: Tables) -> pd.DataFrame:
         for suffix in SUFFIXES.get(kind, ()):
             for measure, bound in BOUNDS.items():
                 one = key | {"kind": kind, "scaled": int(suffix == "_scaled"), "measure": measure}
-                clean = row.get(f"{measure}{suffix}")
+                clean = row.get(f"evaluated_{measure}{suffix}")
                 rows.append(one | {"epsilon": 0, "attacked": clean, "certified": clean})
                 for epsilon in budgets:
                     end = f"{suffix}_{epsilon}"
