@@ -41,7 +41,7 @@ DEFAULTS = {
         "lowest_lipschitz": 1e-4,
         "highest_lipschitz": 1e5,
     },
-    "compute": {"device": "cpu", "threads": 1, "precision": "float32", "compile": False, "in_memory_gib": 2},
+    "compute": {"device": "cpu", "threads": 1, "precision": "float32", "compile": False, "accumulate": 1, "in_memory_gib": 2},
 }
 
 

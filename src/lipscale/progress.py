@@ -21,8 +21,10 @@ class _Lines:
         self.stream.flush()
 
 
-def bar(iterable: Iterable | None = None, *, name: str, total: int | None = None, initial: int = 0, unit: str) -> tqdm:
-    """A tqdm bar on stderr: redrawn in place on a terminal, one line every five seconds elsewhere."""
+def bar(
+    iterable: Iterable | None = None, *, name: str, total: int | None = None, initial: int = 0, unit: str, shown: bool = True
+) -> tqdm:
+    """A tqdm bar on stderr: redrawn in place on a terminal, one line every five seconds elsewhere; nothing if not `shown`."""
     terminal = sys.stderr.isatty()
     return tqdm(
         iterable,
@@ -36,6 +38,7 @@ def bar(iterable: Iterable | None = None, *, name: str, total: int | None = None
         ncols=None if terminal else 120,
         dynamic_ncols=terminal,
         leave=True,
+        disable=not shown,
     )
 
 

@@ -7,22 +7,22 @@ import pytest
 
 from lipscale.errors import LipscaleError
 from lipscale.method.methods.ramp import ramp
-from lipscale.training import loop
+from lipscale.training import epochs, loop
 from lipscale.training.control import control, replay
 from training_stand_ins import CPU, digits, make_run, make_training, without_seconds
 
 
 def spied(run, recorded=()) -> tuple[loop.Trained, list[float], list[bytes]]:
     """The finished run, the L of each of its training steps, and the states that it saved."""
-    seen, states, step = [], [], loop.Training._step
+    seen, states, step = [], [], epochs.take_step
 
-    def noted(self, images, labels, lipschitz):
-        assert lipschitz == self.network.lipschitz
+    def noted(training, images, labels, lipschitz, parts):
+        assert lipschitz == training.network.lipschitz
         seen.append(lipschitz)
-        return step(self, images, labels, lipschitz)
+        return step(training, images, labels, lipschitz, parts)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop.Training, "_step", noted)
+        patched.setattr(epochs, "take_step", noted)
         return loop.train(run, digits(), CPU, None, states.append, recorded), seen, states
 
 

@@ -263,6 +263,18 @@ def test_jobs_share_a_gpu(tmp_path, tiny):
     assert "gres=gpu:1, gpu_share=33" in said
 
 
+def test_a_training_asks_for_its_gpus(tmp_path, tiny):
+    tiny["compute"] = {"device": "cuda", "gpus": 3, "threads": 2, "mem_mb": 1000}
+    target = "results/tiny/runs/list-0.1-seed0/attack.csv"
+    said = snakemake(tmp_path, tiny, "--dry-run", "--cores", 8, "--", target).stdout
+    train, attack = (re.search(rf"rule {rule}:\n(.*\n)+? +resources: .*", said)[0] for rule in ("train", "attack"))
+    assert "threads: 6" in train
+    assert "mem_mb=3000" in train
+    assert "gres=gpu:3" in train
+    assert "threads: 2" in attack
+    assert "gres=gpu:1" in attack
+
+
 def test_logs_and_benchmarks_are_there(results):
     for rule, job in (("train", "list-0.1"), ("attack", "fixed-20"), ("evaluate", "all")):
         assert (results / "logs" / rule / f"{job}.txt").exists()

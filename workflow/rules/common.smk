@@ -49,6 +49,7 @@ EVALUATION = CONFIG.evaluation
 COMPUTE = CONFIG.compute
 IMAGE_FILES = getattr(CONFIG.dataset, "image_files", False)
 GPU = "gpu:1" if COMPUTE.device == "cuda" else ""  # for SLURM
+GPUS = f"gpu:{COMPUTE.gpus}" if GPU else ""  # of a training
 GPU_SHARE = 100 // COMPUTE.jobs_per_gpu if GPU else 0  # in percent
 
 # What a job handles. Heavy (training, attacks): one run, or packed, all seeds of a setting. Light (evaluation): one run, or
@@ -135,9 +136,8 @@ def dataset_path(wildcards):
 
 def asked_for(wildcards):
     """The part of the config that tables depend on, as JSON: all but how jobs are distributed."""
-    compute = {"device", "threads", "precision", "compile"}
     sections = CONFIG.model_dump(mode="json", exclude={"compute"})
-    return json.dumps({**sections, "compute": CONFIG.compute.model_dump(mode="json", include=compute)})
+    return json.dumps({**sections, "compute": configs.compute_identity(COMPUTE)})
 
 
 def table_file(name):

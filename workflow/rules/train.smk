@@ -16,11 +16,11 @@ rule train:
         "train"
     conda:
         "../../envs/compute.yaml"
-    threads: COMPUTE.threads
+    threads: COMPUTE.gpus * COMPUTE.threads
     resources:
-        mem_mb=more_memory(COMPUTE.mem_mb),
+        mem_mb=more_memory(COMPUTE.gpus * COMPUTE.mem_mb),
         runtime=more_time(COMPUTE.train_runtime),
-        gres=GPU,
+        gres=GPUS,
         gpu_share=GPU_SHARE,
     params:
         settings=settings_of(lambda settings: settings.identity()),

@@ -7,7 +7,7 @@ from lipscale.config.check import check, check_dataset, overridden
 from lipscale.config.consistency import check_image_side, image_shape
 from lipscale.config.models import Experiment
 from lipscale.config.networks import SIZES
-from lipscale.config.runs import Run, check_run, digest, runs
+from lipscale.config.runs import Run, check_run, compute_identity, digest, runs
 
 __all__ = [
     "SIZES",
@@ -17,6 +17,7 @@ __all__ = [
     "check_dataset",
     "check_image_side",
     "check_run",
+    "compute_identity",
     "digest",
     "image_shape",
     "overridden",

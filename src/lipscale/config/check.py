@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import yaml
 
-from lipscale.config.consistency import check_feedback, check_image_side, check_start, image_shape
+from lipscale.config.consistency import check_feedback, check_image_side, check_parts, check_start, image_shape
 from lipscale.config.messages import parsed, wrong
 from lipscale.config.models import DatasetOnly, Experiment, Figures
 from lipscale.config.runs import settings
@@ -18,6 +18,7 @@ def check(config: object) -> Experiment:
     experiment = parsed(Experiment, config)
     check_image_side(experiment.network, image_shape(experiment.dataset)[1])
     check_feedback(experiment.feedback)
+    check_parts(experiment.compute, experiment.training)
     for setting in settings(experiment):
         if setting.method.feedback:
             check_start(f"runs.{setting.method.key}", setting.initial_lipschitz, experiment.feedback)

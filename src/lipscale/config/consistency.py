@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from lipscale.config.messages import wrong
-from lipscale.config.models import Feedback, Training
+from lipscale.config.models import Compute, Feedback, Training
 from lipscale.config.networks import Network
 from lipscale.errors import LipscaleError
 from lipscale.method.methods import Method
@@ -37,6 +37,19 @@ def check_feedback(feedback: Feedback) -> None:
     if feedback.lowest_lipschitz >= feedback.highest_lipschitz:
         allowed = f"less than feedback.highest_lipschitz, {feedback.highest_lipschitz:g}"
         raise wrong("feedback.lowest_lipschitz", feedback.lowest_lipschitz, allowed)
+
+
+def check_parts(compute: Compute, training: Training) -> None:
+    """Raises LipscaleError where several GPUs for a training contradict the rest, or a batch has fewer images than parts."""
+    several = f"where compute.gpus is {compute.gpus}"
+    if compute.gpus > 1 and compute.pack:
+        raise wrong("compute.pack", True, f"false {several}")
+    if compute.gpus > 1 and compute.jobs_per_gpu > 1:
+        raise wrong("compute.jobs_per_gpu", compute.jobs_per_gpu, f"1 {several}")
+    parts = compute.gpus * compute.accumulate
+    if training.batch_size < parts:
+        allowed = f"at least {parts}, compute.gpus times compute.accumulate"
+        raise wrong("training.batch_size", training.batch_size, allowed)
 
 
 def check_start(key: str, initial_lipschitz: float, feedback: Feedback) -> None:

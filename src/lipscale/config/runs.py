@@ -14,6 +14,7 @@ from lipscale.config.consistency import (
     check_feedback,
     check_image_side,
     check_offset,
+    check_parts,
     check_replay,
     check_start,
     image_shape,
@@ -36,7 +37,14 @@ from lipscale.method.methods import METHODS, Method
 from lipscale.settings import Seed, Settings, number, read_number
 
 DATASET_NOT_IN_IDENTITY = {"path", "largest_unpacked_gib"}  # where images are, and a limit: the images are the same
-COMPUTE_IN_IDENTITY = {"device", "threads", "precision", "compile"}  # the rest says how jobs are scheduled
+COMPUTE_IN_IDENTITY = {"device", "threads", "precision", "compile"}  # the rest says how jobs are scheduled,
+PARTS = {"gpus", "accumulate"}  # and into how many parts a batch is split: in the identity where it is not 1
+
+
+def compute_identity(compute: Compute) -> dict:
+    """The part of the section `compute` on which trained weights depend."""
+    values = compute.model_dump(mode="json")
+    return {key: value for key, value in values.items() if key in COMPUTE_IN_IDENTITY or (key in PARTS and value != 1)}
 
 
 def _number_or_infinity(value: object) -> object:
@@ -94,7 +102,7 @@ class Run(Settings):
         identity = {key: whole[key] for key in keys} | ({"replays": self.replays} if self.replays else {})
         identity["initial_lipschitz"] = "inf" if math.isinf(self.initial_lipschitz) else self.initial_lipschitz
         identity["dataset"] = {key: value for key, value in whole["dataset"].items() if key not in DATASET_NOT_IN_IDENTITY}
-        identity["compute"] = {key: value for key, value in whole["compute"].items() if key in COMPUTE_IN_IDENTITY}
+        identity["compute"] = compute_identity(self.compute)
         return identity
 
 
@@ -193,6 +201,7 @@ def check_run(config: object) -> Run:
         raise wrong("replays", run.replays, f"{'null' if run.replays else 'the name of a run'}, as method is {run.method}")
     check_image_side(run.network, image_shape(run.dataset)[1])
     check_feedback(run.feedback)
+    check_parts(run.compute, run.training)
     check_offset(METHODS[run.method], run.training)
     if METHODS[run.method].feedback:
         check_start("initial_lipschitz", run.initial_lipschitz, run.feedback)

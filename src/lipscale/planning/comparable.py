@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 # Version 0.1 wrote these names and lacked these settings.
 OLD_NAMES = {"rehearsals": "warmups"}
 OLD_DEFAULTS = {"objective": {"name": "cross_entropy"}}
+OLD_PARTS = {"gpus": 1, "accumulate": 1}
 OLD_FAMILY = {"family": "orthogonal"}
 
 
@@ -20,6 +21,7 @@ def comparable(run: Mapping, image_shape: Sequence[int]) -> dict[str, object]:
     compute = run.get("compute", run)
     found = {"dataset": dataset if isinstance(dataset, str) else dataset["name"], "network": run["network"]}
     found |= {key: compute[key] for key in ("device", "threads", "precision", "compile")}
+    found |= {key: compute[key] for key in OLD_PARTS if key in compute}
     found |= {key: training[key] for key in ("batch_size", "augmentation", "objective") if key in training}
     found |= {key: feedback[key] for key in ("warmups", *OLD_NAMES, "updates_per_epoch") if key in feedback}
     return upgraded(found | {"image_shape": list(image_shape)})
@@ -28,4 +30,4 @@ def comparable(run: Mapping, image_shape: Sequence[int]) -> dict[str, object]:
 def upgraded(settings: Mapping) -> dict[str, object]:
     """Comparable settings of any version, under the names of this one."""
     settings = {OLD_NAMES.get(key, key): value for key, value in settings.items()}
-    return OLD_DEFAULTS | settings | {"network": OLD_FAMILY | settings["network"]}
+    return OLD_DEFAULTS | OLD_PARTS | settings | {"network": OLD_FAMILY | settings["network"]}

@@ -51,7 +51,7 @@ class Estimate:
 
     Attributes:
         stages: by name.
-        gpu_seconds: of training and attacks, if each job has a GPU to itself.
+        gpu_seconds: of training and attacks, if each job has its GPUs to itself.
         data_bytes: on disk, of the finished experiment.
     """
 
@@ -121,7 +121,7 @@ def estimate(experiment: config.Experiment, record: Record) -> Estimate:
         "evaluate": Stage(evaluate_jobs, evaluate / evaluate_jobs, evaluate),
         "data, tables, figures": Stage(record.once.jobs, record.once.seconds, record.once.seconds),
     }
-    gpu = train.total + attack.total if compute.device == "cuda" else 0.0
+    gpu = compute.gpus * train.total + attack.total if compute.device == "cuda" else 0.0
     return Estimate(stages, gpu, record.data_bytes + record.run_bytes * len(runs))
 
 

@@ -5,23 +5,26 @@ epoch the whole state is saved in checkpoint.pt.
 """
 
 import argparse
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 
-from lipscale import config
+from lipscale import config, launch
 from lipscale.certification.export import bound, export
 from lipscale.certification.model_file import to_bytes
 from lipscale.data.dataset import Dataset
-from lipscale.errors import enough_memory
+from lipscale.errors import LipscaleError, enough_memory
 from lipscale.steps.common import add_runs, run_folders
 from lipscale.store import files, locks, provenance, state
 from lipscale.store.checksums import record
 from lipscale.store.dataset import read_dataset
-from lipscale.store.run_folder import RunFolder
+from lipscale.store.run_folder import ExperimentFolder, RunFolder
 from lipscale.training.checkpoint import UnreadableState
 from lipscale.training.devices import select_device
 from lipscale.training.loop import Trained, train
+from lipscale.training.processes import ALONE, Processes, joined
 
 CHECKPOINT = "checkpoint.pt"
 OUTPUTS = ("history.csv", "feedback.csv", "model.safetensors", "provenance.json")
@@ -33,15 +36,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     experiment, folders = run_folders(options.runs)
-    with locks.writing("train", [folder.path for folder in folders]):
-        for folder in folders:
-            select_device(folder.settings.compute.device)  # before any work starts
-        dataset = read_dataset(experiment.data)
-        for folder in folders:
-            _train(folder, dataset)
+    counts = {folder.settings.compute.gpus for folder in folders}
+    if len(counts) > 1:
+        raise LipscaleError(f"runs with compute.gpus {sorted(counts)}; allowed: runs with the same number")
+    (count,) = counts
+    if count == 1:
+        with _writing(folders):
+            _train_all(experiment, folders, ALONE)
+    elif launch.is_member():
+        rank = launch.rank()
+        with launch.member(), _writing(folders) if rank == 0 else nullcontext():  # the first process alone writes
+            device = select_device(folders[0].settings.compute.device, count, rank)
+            with joined(device) as processes:
+                _train_all(experiment, folders, processes)
+    else:
+        compute = folders[0].settings.compute
+        select_device(compute.device, count)
+        launch.start(count, ["train", *map(str, options.runs)], compute.threads)
 
 
-def _train(folder: RunFolder, dataset: Dataset) -> None:
+def _writing(folders: Sequence[RunFolder]) -> AbstractContextManager:
+    return locks.writing("train", [folder.path for folder in folders])
+
+
+def _train_all(experiment: ExperimentFolder, folders: Sequence[RunFolder], processes: Processes) -> None:
+    for folder in folders:  # before any work starts
+        if folder.settings.compute.gpus != processes.count:
+            raise LipscaleError(f"compute.gpus is {folder.settings.compute.gpus}, but there are {processes.count} processes")
+        select_device(folder.settings.compute.device, processes.count, processes.rank)
+    dataset = read_dataset(experiment.data)
+    for folder in folders:
+        _train(folder, dataset, processes)
+
+
+def _train(folder: RunFolder, dataset: Dataset, processes: Processes) -> None:
     settings = folder.settings
     config.check_image_side(settings.network, dataset.image_shape[1])
     replayed = folder.experiment.run(settings.replays) if settings.replays else None
@@ -53,13 +81,17 @@ def _train(folder: RunFolder, dataset: Dataset) -> None:
     checkpoint = folder / CHECKPOINT
     advice = f"lower training.batch_size, which is {settings.training.batch_size}, or compute.jobs_per_gpu"
     with enough_memory(f"run {settings.run}", advice):
-        device, save = select_device(settings.compute.device), partial(state.save, checkpoint, identity)
+        device = select_device(settings.compute.device, processes.count, processes.rank)
+        save = partial(state.save, checkpoint, identity)
+        saved = processes.of_first(state.load(checkpoint, identity) if processes.first else None, device)
         try:
-            trained = train(settings, dataset, device, state.load(checkpoint, identity), save, recorded)
+            trained = train(settings, dataset, device, saved, save, recorded, processes)
         except UnreadableState as error:
-            print(f"{checkpoint} is from another version ({error}); training starts from the beginning", flush=True)
-            trained = train(settings, dataset, device, None, save, recorded)
-        _write(folder, trained, dataset, identity, device)
+            if processes.first:
+                print(f"{checkpoint} is from another version ({error}); training starts from the beginning", flush=True)
+            trained = train(settings, dataset, device, None, save, recorded, processes)
+        if processes.first:
+            _write(folder, trained, dataset, identity, device)
 
 
 def _recorded(replayed: RunFolder) -> list[tuple[float, float]]:

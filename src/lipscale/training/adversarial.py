@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lipscale.training.shares import normal_like, uniform_for
 from lipscale.units import distance
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -43,8 +44,8 @@ class Ball:
 
     def random_point(self) -> torch.Tensor:
         """In a random direction from each image, at a distance that is uniform up to the radius."""
-        direction = _normalised(torch.randn_like(self.images))
-        share = torch.rand(len(direction), device=direction.device, dtype=direction.dtype)
+        direction = _normalised(normal_like(self.images))
+        share = uniform_for(self.images)
         return self.project(self.images + self.radius * share[:, None, None, None] * direction)
 
     def step(self, points: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

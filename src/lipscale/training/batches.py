@@ -1,6 +1,6 @@
 """The batches of an epoch. Their order and augmentation depend on (seed, epoch) alone, so that no generator has to be saved."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -37,9 +37,16 @@ def load_splits(dataset: "Dataset", device: torch.device, in_memory_gib: float) 
     return list(zip(images, labels, strict=True))
 
 
-def in_order(images: Images) -> Iterable[torch.Tensor]:
-    """All images in parts for a pass without gradients."""
-    return images.split(evaluation_batch(images.shape[1:]))
+def in_order(images: Images, first: int = 0, step: int = 1) -> Iterable[torch.Tensor]:
+    """All images in parts for a pass without gradients; with `first` and `step`, every step-th part from that number on."""
+    if isinstance(images, StoredImages):
+        return images.gather(torch.arange(images.shape[0]).split(part_size(images))[first::step])
+    return images.split(part_size(images))[first::step]
+
+
+def part_size(images: Images) -> int:
+    """Images of a part of `in_order`; the last one may have fewer."""
+    return evaluation_batch(images.shape[1:])
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
@@ -55,7 +62,12 @@ def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
 
 
 def epoch_batches(
-    images: Images, labels: torch.Tensor, batch_size: int, augmentation: str, seed: int
+    images: Images,
+    labels: torch.Tensor,
+    batch_size: int,
+    augmentation: str,
+    seed: int,
+    kept: Callable[[int], slice] = lambda size: slice(0, size),
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Every image once, in an order that the seed gives; batches on the device of the images.
 
@@ -65,34 +77,40 @@ def epoch_batches(
         batch_size: images of a batch; the last batch may have fewer.
         augmentation: `none` or `crop-flip`.
         seed: of the epoch, see `epoch_seed`.
+        kept: which images of a batch of so many are wanted; order and augmentation are those of whole batches all the same.
 
     Yields:
         Images (B, C, H, W), float32 in [0, 1], and labels (B,).
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
-    batches = order.to(labels.device).split(batch_size)
-    stored = isinstance(images, StoredImages)
-    with closing(images.gather(order.split(batch_size)) if stored else (images[batch] for batch in batches)) as parts:
-        for batch, part in zip(batches, parts, strict=True):
-            chosen = pixels(part)
-            yield crop_flip(chosen, generator) if augmentation == "crop-flip" else chosen, labels[batch]
+    whole, stored = order.to(labels.device).split(batch_size), isinstance(images, StoredImages)
+    batches = [batch[kept(len(batch))] for batch in (order.split(batch_size) if stored else whole)]
+    with closing(images.gather(batches) if stored else (images[batch] for batch in batches)) as parts:
+        for batch, part in zip(whole, parts, strict=True):
+            chosen, own = pixels(part), kept(len(batch))
+            augmented = crop_flip(chosen, generator, len(batch), own) if augmentation == "crop-flip" else chosen
+            yield augmented, labels[batch[own]]
 
 
-def crop_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def crop_flip(
+    images: torch.Tensor, generator: torch.Generator, size: int | None = None, kept: slice = slice(None)
+) -> torch.Tensor:
     """Each image shifted by up to an eighth of its side, zeros moving in, and flipped left to right half of the time.
 
     Args:
         images: (B, C, H, W), on any device; all are handled at once.
         generator: on the CPU, so that the choices do not depend on the device.
+        size: of the batch, where the images are a part of it: `kept`.
 
     Returns:
         (B, C, H, W).
     """
     count, _, height, width = images.shape
     reach = height // 8
-    shifts = torch.randint(0, 2 * reach + 1, (2, count), generator=generator)
-    flips = torch.rand(count, generator=generator) < 0.5
+    drawn = count if size is None else size
+    shifts = torch.randint(0, 2 * reach + 1, (2, drawn), generator=generator)[:, kept]
+    flips = torch.rand(drawn, generator=generator)[kept] < 0.5
     rows = shifts[0][:, None] + torch.arange(height)  # (B, H), into the padded image
     columns = shifts[1][:, None] + torch.arange(width)
     columns = torch.where(flips[:, None], columns.flip(1), columns)

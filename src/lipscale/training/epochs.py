@@ -8,22 +8,21 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn.utils import parametrize
 
 from lipscale import discovery
 from lipscale.errors import LipscaleError
 from lipscale.method.feedback import LipschitzFeedback, Update
 from lipscale.method.methods import METHODS
-from lipscale.method.offset import logit_offset, offset_logits
 from lipscale.method.temperature import fit_temperature
 from lipscale.networks.network import LipschitzNetwork, build_network
-from lipscale.training.batches import epoch_batches, epoch_seed, in_order, load_splits
+from lipscale.training.batches import epoch_batches, epoch_seed, load_splits
 from lipscale.training.control import Recorded, control
-from lipscale.training.precision import fast_logits
+from lipscale.training.processes import ALONE, Processes
 from lipscale.training.returning import return_if_converged
 from lipscale.training.rows import EpochRow, Measurement
-from lipscale.training.validation import held_out, not_held_out
-from lipscale.units import pixels
+from lipscale.training.shares import Share, span
+from lipscale.training.step import take_step
+from lipscale.training.validation import held_out, not_held_out, validation_logits
 
 if TYPE_CHECKING:
     from lipscale.config import Run
@@ -38,23 +37,32 @@ class Training:
         dataset: the prepared data set.
         device: holds the data, the network and the optimiser.
         recorded: updates of the run that this one replays, see `lipscale.training.control`.
+        processes: that train the network; each has a `Training`, and all do the same steps.
 
     Attributes:
+        parallel: the network, or what averages its gradients over processes; `forward`: that, perhaps compiled.
         returned_after: the epoch after which the validation split was returned to training; None: it is held out.
 
     Raises:
         LipscaleError: there is no objective of that name, or nothing was recorded of a run to replay.
     """
 
-    def __init__(self, run: "Run", dataset: "Dataset", device: torch.device, recorded: Recorded = ()):
-        self.run = run
-        self.device = device
+    def __init__(
+        self,
+        run: "Run",
+        dataset: "Dataset",
+        device: torch.device,
+        recorded: Recorded = (),
+        processes: Processes = ALONE,
+    ):
+        self.run, self.device, self.processes = run, device, processes
         self.control = control(run, recorded)
         self.method = METHODS[run.method]
         self.objective = discovery.load("lipscale.training.objectives", run.training.objective.name)
         splits = load_splits(dataset, device, run.compute.in_memory_gib)
         (self.images, self.labels), (self.validation_images, self.validation_labels) = splits
-        self._shape = dataset.image_shape, dataset.class_count, dataset.mean
+        self.classes = dataset.class_count
+        self._shape = dataset.image_shape, self.classes, dataset.mean
         self.start(self.control(0.0) if self.control else run.initial_lipschitz)
         self.feedback = LipschitzFeedback(
             run.feedback.largest_step, run.feedback.lowest_lipschitz, run.feedback.highest_lipschitz
@@ -68,7 +76,8 @@ class Training:
         """Initial weights, which depend on the seed alone, with an L; and a fresh optimiser."""
         torch.manual_seed(self.run.seed)
         self.network: LipschitzNetwork = build_network(self.run.network, *self._shape, lipschitz).to(self.device)
-        self.forward = torch.compile(self.network) if self.run.compute.compile else self.network
+        self.parallel = self.processes.parallel(self.network)
+        self.forward = torch.compile(self.parallel) if self.run.compute.compile else self.parallel
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.run.training.learning_rate)
 
     @property
@@ -119,12 +128,13 @@ class Training:
             LipscaleError: weights or logits are not finite.
         """
         start = time.perf_counter()
-        logits, lipschitz = self.validation_logits(), self.network.lipschitz
+        logits, lipschitz = validation_logits(self), self.network.lipschitz
         if self.method.feedback:
             update = self.feedback.update(lipschitz, logits, self.validation_labels)
         else:
             following = self.control(epochs) if self.control else lipschitz
             update = Update(fit_temperature(logits, self.validation_labels), following, bounded=False)
+        update = self.processes.of_first(update, self.device)
         if update.next_lipschitz != lipschitz:
             self.network.lipschitz = update.next_lipschitz
         row = Measurement(epochs, lipschitz, **asdict(update), seconds=time.perf_counter() - start)
@@ -150,43 +160,28 @@ class Training:
             LipscaleError: loss, weights or logits are no longer finite.
         """
         total, seen, lipschitz = torch.zeros((), device=self.device), 0, self.network.lipschitz
+        batch_size = self.run.training.batch_size
         done, steps_per_epoch, moves = self.completed, self.steps_per_epoch, self.control and self.returned_after is None
         try:
             for step, (images, labels) in enumerate(islice(self._batches(), steps)):
                 self._set_learning_rate(done + step / steps_per_epoch)
                 if moves:
                     self.network.lipschitz = lipschitz = self.control(done + step / steps_per_epoch)
-                loss = self._step(images, labels, lipschitz)
-                total += loss * len(labels)
-                seen += len(labels)
+                parts = self._shares(min(batch_size, len(self.labels) - step * batch_size))
+                loss = take_step(self, images, labels, lipschitz, parts)
+                total += loss * parts[0].size
+                seen += parts[0].size
                 if step + 1 in update_after:
-                    if not loss.isfinite():
+                    if not self.processes.sum(loss).isfinite():
                         break
                     lipschitz = self.measure(epochs(step + 1))[1].next_lipschitz
                 after_step()
-            mean = total.item() / seen
+            mean = self.processes.sum(total).item() / seen
         except torch.linalg.LinAlgError:  # raised by the orthogonalisation of weights that are no longer finite
             mean = math.nan
         if not math.isfinite(mean):
-            raise self._diverged(f"training loss became {mean}")
+            raise self.diverged(f"training loss became {mean}")
         return mean
-
-    @torch.no_grad()
-    def validation_logits(self) -> torch.Tensor:
-        """Logits of the validation split, (images, classes); each weight is orthogonalised once for the whole pass.
-
-        Raises:
-            LipscaleError: weights or logits are not finite. The last step can do that unseen, as its loss was computed before.
-        """
-        self.network.eval()
-        try:
-            with parametrize.cached():
-                logits = torch.cat([self.network(pixels(part)) for part in in_order(self.validation_images)])
-        except torch.linalg.LinAlgError:
-            raise self._diverged("weights are no longer finite") from None
-        if not logits.isfinite().all():
-            raise self._diverged("validation logits are no longer finite")
-        return logits
 
     def _update_steps(self) -> set[int]:
         """The steps of an epoch after which the feedback updates L, besides the end of the epoch."""
@@ -194,26 +189,21 @@ class Training:
         return {round(self.steps_per_epoch * part / number) for part in range(1, number)} - {0, self.steps_per_epoch}
 
     def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Those of the next epoch, see `epoch_batches`."""
+        """This process's part of those of the next epoch, see `epoch_batches`."""
         seed, done, settings = self.run.seed, self.completed, self.run.training
         torch.manual_seed(epoch_seed(seed, done, stream=1))  # for objectives that draw random numbers
-        return epoch_batches(self.images, self.labels, settings.batch_size, settings.augmentation, epoch_seed(seed, done))
+        return epoch_batches(
+            self.images,
+            self.labels,
+            settings.batch_size,
+            settings.augmentation,
+            epoch_seed(seed, done),
+            kept=lambda size: span(self._shares(size)),
+        )
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor, lipschitz: float) -> torch.Tensor:
-        """One step of the optimiser; returns the loss, a scalar without gradient."""
-        settings = self.run.training
-        self.network.train()
-        xi = logit_offset(settings.offset, settings.offset_unit, lipschitz) if settings.offset else 0.0
-
-        def forward(images: torch.Tensor) -> torch.Tensor:
-            logits = fast_logits(self.forward, images, self.run.compute.precision)
-            return offset_logits(logits, labels, xi) if xi else logits
-
-        loss = self.objective.loss(forward, images, labels, settings.objective, lipschitz)
-        self.optimizer.zero_grad()
-        (loss / lipschitz if settings.divide_loss and self.method.constrained else loss).backward()
-        self.optimizer.step()
-        return loss.detach()
+    def _shares(self, size: int) -> list[Share]:
+        """Those of a batch that this process computes."""
+        return self.processes.shares(size, self.run.compute.accumulate)
 
     def _set_learning_rate(self, epochs: float) -> None:
         """A half cosine from the configured rate to 0 (Loshchilov and Hutter, ICLR 2017, without restarts)."""
@@ -222,7 +212,8 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _diverged(self, what: str) -> LipscaleError:
+    def diverged(self, what: str) -> LipscaleError:
+        """The error that ends a training whose numbers are no longer finite."""
         return LipscaleError(
             f"run {self.run.run}: the {what} in epoch {len(self.history) + 1} at L = {self.network.lipschitz:g}; "
             "a smaller training.learning_rate may help"

@@ -16,6 +16,7 @@ from lipscale.progress import bar, describe
 from lipscale.training import checkpoint
 from lipscale.training.control import Recorded
 from lipscale.training.epochs import Training
+from lipscale.training.processes import ALONE, Processes
 from lipscale.training.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def train(
     state: bytes | None,
     save: Callable[[bytes], None],
     recorded: Recorded = (),
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train one run to the end, or resume it.
 
@@ -63,15 +65,16 @@ def train(
         dataset: the prepared data set.
         device: see `lipscale.training.devices`.
         state: what `save` got last; None to start from the beginning.
-        save: gets the whole state after each epoch.
+        save: gets the whole state after each epoch; of several processes, only that of the first is called.
         recorded: updates of the run that this one replays, see `lipscale.training.control`.
+        processes: that train the run together, each of which calls this function with the same `state`.
 
     Raises:
         checkpoint.UnreadableState: a ValueError: `state` is no state of this run; nothing was trained.
         LipscaleError: loss, weights or logits are no longer finite. The state of the last good epoch was saved.
     """
     torch.set_num_threads(run.compute.threads)
-    training = Training(run, dataset, device, recorded)
+    training = Training(run, dataset, device, recorded, processes)
     if state is not None:
         checkpoint.restore(training, state)
     if not training.history:
@@ -92,11 +95,13 @@ def _train_epochs(training: Training, save: Callable[[bytes], None]) -> None:
     """The epochs that are left, with a progress bar; a return of the validation split changes how many steps they have."""
     run, done = training.run, _steps_done(training)
     left = training.epochs_left * training.steps_per_epoch
-    with bar(name=run.run, total=done + left, initial=done, unit="step") as progress:
+    first = training.processes.first
+    with bar(name=run.run, total=done + left, initial=done, unit="step", shown=first) as progress:
         while training.epochs_left:
             row = training.epoch(after_step=progress.update)
             progress.total = progress.n + training.epochs_left * training.steps_per_epoch
-            save(checkpoint.to_bytes(training))
+            if first:
+                save(checkpoint.to_bytes(training))
             values = f"loss={row.train_loss:.3f}, L={row.next_lipschitz:.3g}"
             values += "" if row.temperature is None else f", T={row.temperature:.3f}"
             describe(progress, f"epoch {row.epoch}/{row.epoch + training.epochs_left}, {values}")

@@ -49,10 +49,6 @@ class StoredImages:
                 for future in waiting:
                     future.cancel()
 
-    def split(self, size: int) -> Iterator[torch.Tensor]:
-        """All images in order, `size` at a time, as the split of a tensor."""
-        return self.gather(torch.arange(self.shape[0]).split(size))
-
     def _read(self, numbers: np.ndarray) -> torch.Tensor:
         if len(self.parts) == 1:
             rows = take_rows(self.parts[0], numbers)

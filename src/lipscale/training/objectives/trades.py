@@ -30,16 +30,16 @@ class Settings(AdversarialSettings):
 
 def loss(forward, images, labels, settings: Settings, lipschitz: float):
     """Mean over a batch; arguments as for `cross_entropy.loss`."""
-    import torch
     from torch.nn.functional import cross_entropy
 
     from lipscale.training.adversarial import Ball, ascend
     from lipscale.training.precision import orthogonalised_once
+    from lipscale.training.shares import normal_like
 
     ball = Ball.of(images, settings)
     with orthogonalised_once():
         logits = forward(images)
-        start = ball.project(images + START * torch.randn_like(images))
+        start = ball.project(images + START * normal_like(images))
         points = ascend(forward, partial(divergence, logits.detach()), start, ball)
         return cross_entropy(logits, labels) + settings.beta * divergence(logits, forward(points)).mean()
 
