@@ -33,13 +33,12 @@ def publish(results: Path, folder: Path, command: str, models: Sequence[str] = (
         models: runs whose trained networks are published too.
 
     Raises:
-        LipscaleError: something is missing, or the runs are not from one commit without changes.
+        LipscaleError: something is missing, or runs are from code with uncommitted changes.
     """
     wanted = wanted_files(results)
     tables = Tables(results / "tables")
-    commits = tables.runs["commit"].unique()
-    if len(commits) != 1 or len(commits[0]) != 40:
-        raise LipscaleError(f"the runs come from {', '.join(commits)}; allowed: one commit, without uncommitted changes")
+    if others := [commit for commit in tables.runs["commit"].unique() if len(commit) != 40]:
+        raise LipscaleError(f"runs come from {', '.join(others)}; allowed: commits, without uncommitted changes")
     networks = published_models.model_files(results, folder, models, list(tables.runs["run"]))
     record = records.measure(results).model_dump(mode="json")
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,9 +78,10 @@ def facts(results: Path, tables: Tables, command: str) -> dict[str, str]:
     share = 100 * trained["feedback_seconds"] / trained["train_seconds"]
     checks = ", ".join(f"{runs[f'spot_checked_{epsilon}'].sum()} at {epsilon}/255" for epsilon in tables.epsilons)
     source = files.read_json(results / "data" / "manifest.json")["source"]
+    trained_at = ", ".join(f"`{commit}` ({count} runs)" for commit, count in runs["commit"].value_counts(sort=False).items())
     return {
         "command": f"`{command}`",
-        "commit": f"`{runs['commit'][0]}` trained and attacked, `{provenance.commit()}` published",
+        "commit": f"{trained_at} trained and attacked, `{provenance.commit()}` published",
         "machine": f"{machine['cores']} cores ({machine['processor']}), {machine['system']}, device {origin['device']}",
         "time": f"{sum(jobs):.0f} s, summed over {len(jobs)} jobs",
         "feedback": f"{share.mean():.1f} % of the time of LiST's training ({share.min():.1f} to {share.max():.1f} %)",
