@@ -101,8 +101,12 @@ def _pairs(network: PlainNetwork, slope: float) -> np.ndarray:
     layers = list(network)
     rest = bounds(nn.Sequential(*layers[:last], *layers[last + 1 :]), network.image_shape).slope
     weight = network[last].weight.double().cpu()
-    distances = torch.stack([(weight - row).norm(dim=1) for row in weight]).numpy()
-    return np.minimum(whole, distances * rest * (1 + gamma(weight.shape[1] + 8)))
+    distances, difference = weight.new_empty(classes, classes), torch.empty_like(weight)
+    for row, found in zip(
+        weight, distances, strict=True
+    ):  # one buffer: a new one for each row can fragment the heap to gigabytes
+        torch.linalg.vector_norm(torch.sub(weight, row, out=difference), dim=1, out=found)
+    return np.minimum(whole, distances.numpy() * rest * (1 + gamma(weight.shape[1] + 8)))
 
 
 def certified_radii(logits: np.ndarray, labels: np.ndarray, promise: Certificate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
