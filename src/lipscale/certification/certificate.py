@@ -101,10 +101,9 @@ def _pairs(network: PlainNetwork, slope: float) -> np.ndarray:
     layers = list(network)
     rest = bounds(nn.Sequential(*layers[:last], *layers[last + 1 :]), network.image_shape).slope
     weight = network[last].weight.double().cpu()
+    # One buffer for all rows: new ones can fragment the heap to gigabytes.
     distances, difference = weight.new_empty(classes, classes), torch.empty_like(weight)
-    for row, found in zip(
-        weight, distances, strict=True
-    ):  # one buffer: a new one for each row can fragment the heap to gigabytes
+    for row, found in zip(weight, distances, strict=True):
         torch.linalg.vector_norm(torch.sub(weight, row, out=difference), dim=1, out=found)
     return np.minimum(whole, distances.numpy() * rest * (1 + gamma(weight.shape[1] + 8)))
 
