@@ -33,12 +33,12 @@ def reliability_rows(found: CalibrationAttack, logits: np.ndarray, labels: np.nd
         yield from _rows(0, suffix, confidence, right, gaps, (gaps, gaps))
     for one in found.cases:
         reached, bounds = found.attacked[one.key], one.bounds.of(found.index)
-        gaps, band = (
-            _gaps(reached["confidence"], reached["right"]),
-            reliability_band(bounds.low, bounds.high_wrong, bounds.high_right),
-        )
+        gaps = _gaps(reached["confidence"], reached["right"])
+        band = reliability_band(bounds.low, bounds.high_wrong, bounds.high_right)
         rounding = gamma(len(found.index) + 8)
-        for k in np.flatnonzero((gaps + rounding < band[0]) | (gaps - rounding > band[1])):
+        outside = np.flatnonzero((gaps + rounding < band[0]) | (gaps - rounding > band[1]))
+        if len(outside):
+            k = outside[0]
             raise LipscaleError(
                 f"run {name}: an attack at {one.epsilon}/255 reaches a calibration gap of {gaps[k]} in bin {k}, outside "
                 f"its proven band from {band[0][k]} to {band[1][k]}; this must not happen"

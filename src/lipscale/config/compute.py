@@ -36,8 +36,8 @@ class Compute(Settings):
     gpus: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
         1,
         description="GPUs that train one network together, each in its own process, with a part of training.batch_size; on a "
-        "CPU "
-        "the number of processes, each with compute.threads; results depend on it in the rounding of sums; attacks use one GPU",
+        "CPU the number of processes, each with compute.threads; results depend on it in the rounding of sums; attacks use one "
+        "GPU",
     )
     accumulate: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
         1,
