@@ -60,7 +60,7 @@ TINY = {
     "runs": {
         "seeds": [0, 1],
         "list_initial_lipschitz": [0.1, 100],
-        "fixed_lipschitz": [1, 20],
+        "fixed_lipschitz": [20],
         "unconstrained_learning_rate": 0.01,
     },
     "evaluation": {"epsilons": [72], "attack_images": 60, "spot_check_images": 10, "attack_batch_size": 60},

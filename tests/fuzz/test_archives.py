@@ -175,7 +175,7 @@ def quiet(monkeypatch):
     monkeypatch.setattr("lipscale.data.image_files.bar", lambda iterable, **_: contextlib.nullcontext(iterable))
 
 
-@examples(1500)
+@examples(300)
 @given(archives())
 def test_any_archive(tmp_path, quiet, archive):
     suffix, data = archive
@@ -190,7 +190,7 @@ def test_damaged_archive(form, tmp_path, quiet):
     path = FORMS[form](tmp_path, GOOD)
     assert check_images(path, "archives")
 
-    @examples(200)
+    @examples(80)
     @given(broken(path.read_bytes()))
     def damage(data):
         path.write_bytes(data)
@@ -203,7 +203,7 @@ def test_damaged_archive(form, tmp_path, quiet):
 def test_damaged_image(kind, tmp_path, quiet):
     folder = write_folder(tmp_path / "images", GOOD)
 
-    @examples(60)
+    @examples(40)
     @given(broken(PICTURES[kind]))
     def damage(data):
         (folder / "train/cat/0.png").write_bytes(data)
@@ -212,7 +212,7 @@ def test_damaged_image(kind, tmp_path, quiet):
     damage()
 
 
-@examples(150)
+@examples(60)
 @given(st.lists(st.tuples(NAMES, CONTENTS, st.sampled_from(["file", "file", "folder", "link"])), max_size=4), st.booleans())
 def test_any_folder_of_images(quiet, entries, good):
     with tempfile.TemporaryDirectory() as place:
@@ -231,7 +231,7 @@ def test_any_folder_of_images(quiet, entries, good):
         check_images(folder, "folders of images")
 
 
-@examples(100)
+@examples(50)
 @given(TEXTS)
 def test_any_path_of_images(path):
     assume("\0" not in path)  # the settings keep it out
@@ -239,7 +239,7 @@ def test_any_path_of_images(path):
         load(Path(f"/nowhere/x{path}/x{path}"))
 
 
-@examples(100)
+@examples(50)
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=5), st.one_of(st.integers(1, 150), st.integers(1, 10**18)))
 def test_any_count_of_validation_images(sizes, count):
     labels = np.repeat(np.arange(len(sizes)), sizes)

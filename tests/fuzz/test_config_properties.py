@@ -78,25 +78,25 @@ def check_network(run: configs.Run) -> None:
             assert network(torch.empty(2, *shape)).shape == (2, 10)
 
 
-@examples(500)
+@examples(150)
 @given(ANYTHING)
 def test_any_value_is_no_config(value):
     check_config(value)
 
 
-@examples(800)
+@examples(250)
 @given(mutated(VALID))
 def test_mutated_config(config):
     check_config(config)
 
 
-@examples(500)
+@examples(150)
 @given(mutated(RUN_FILES) | ANYTHING)
 def test_mutated_config_of_a_run(config):
     check_run(config)
 
 
-@examples(300)
+@examples(100)
 @given(mutated(DATASETS) | ANYTHING)
 def test_mutated_section_of_data(section):
     with refused("sections of data") as said:
@@ -108,7 +108,7 @@ def test_mutated_section_of_data(section):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-@examples(1500)
+@examples(300)
 @given(mutated(VALID))
 def test_networks_of_a_mutated_config(config):
     for run in check_config(config)[::20]:
@@ -117,7 +117,7 @@ def test_networks_of_a_mutated_config(config):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-@examples(1500)
+@examples(300)
 @given(mutated(RUN_FILES))
 def test_network_of_a_mutated_run(config):
     for run in check_run(config):
@@ -146,7 +146,7 @@ SYNTAX = [
 TEXT_OF_CONFIG = (ROOT / "config" / "config.yaml").read_bytes()
 
 
-@examples(400)
+@examples(150)
 @given(
     st.one_of(
         st.binary(max_size=60),

@@ -62,7 +62,7 @@ def test_whole_data(prepared):
     assert check_data(prepared)
 
 
-@examples(250)
+@examples(80)
 @given(st.data())
 def test_damaged_arrays(prepared, tmp_path, data):
     copy(prepared, tmp_path)
@@ -71,7 +71,7 @@ def test_damaged_arrays(prepared, tmp_path, data):
     check_data(tmp_path)
 
 
-@examples(250)
+@examples(80)
 @given(st.data())
 def test_other_arrays(prepared, tmp_path, data):
     copy(prepared, tmp_path)
@@ -79,7 +79,7 @@ def test_other_arrays(prepared, tmp_path, data):
     check_data(tmp_path)
 
 
-@examples(300)
+@examples(100)
 @given(st.data())
 def test_damaged_manifest(prepared, tmp_path, data):
     copy(prepared, tmp_path)
@@ -95,7 +95,7 @@ def test_damaged_manifest(prepared, tmp_path, data):
     check_data(tmp_path)
 
 
-@examples(250)
+@examples(80)
 @given(st.dictionaries(st.sampled_from(["images", "labels", "other"]), any_array(), max_size=3))
 def test_any_images_of_a_user(tmp_path, arrays):
     path = tmp_path / "images.npz"
@@ -108,7 +108,7 @@ def test_any_images_of_a_user(tmp_path, arrays):
         assert labels is None or (labels.dtype == np.int64 and labels.shape == (len(images),))
 
 
-@examples(100)
+@examples(50)
 @given(st.data())
 def test_damaged_images_of_a_user(tmp_path, data):
     path = tmp_path / "images.npz"

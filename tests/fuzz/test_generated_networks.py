@@ -38,7 +38,7 @@ LAYERS = st.recursive(
 )
 
 
-@examples(400)
+@examples(120)
 @given(st.lists(LAYERS, max_size=6), st.booleans())
 def test_any_network_is_exported_as_the_same_function_or_refused(layers, with_head):
     torch.manual_seed(0)

@@ -50,7 +50,7 @@ def test_whole_model(model):
     assert check_model(model)
 
 
-@examples(250)
+@examples(80)
 @given(st.data())
 def test_damaged_model(model, tmp_path, data):
     whole, path = model.read_bytes(), tmp_path / "model.safetensors"
@@ -60,7 +60,7 @@ def test_damaged_model(model, tmp_path, data):
     check_model(path)
 
 
-@examples(250)
+@examples(80)
 @given(st.data())
 def test_mutated_description_of_a_model(model, tmp_path, data):
     with safe_open(model, "pt") as file:
@@ -75,7 +75,7 @@ def test_mutated_description_of_a_model(model, tmp_path, data):
     check_model(tmp_path / "model.safetensors")
 
 
-@examples(150)
+@examples(60)
 @given(st.data())
 def test_mutated_weights_of_a_model(model, tmp_path, data):
     """Weights that are missing, renamed, not finite, or of another shape or type."""

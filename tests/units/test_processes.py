@@ -88,8 +88,8 @@ def test_two_processes_train_as_one(tmp_path, noise, objective):
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_training_which_resumes(tmp_path, noise):
-    unbroken = trained(experiment(tmp_path / "unbroken", noise, 400, {"gpus": 2}))
-    run = experiment(tmp_path / "killed", noise, 400, {"gpus": 2})
+    unbroken = trained(experiment(tmp_path / "unbroken", noise, 60, {"gpus": 2}))
+    run = experiment(tmp_path / "killed", noise, 60, {"gpus": 2})
     process = subprocess.Popen(
         [sys.executable, "-m", "lipscale", "train", run], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -24,7 +24,7 @@ CONVOLUTIONS = {"architecture": "convnet", "patch": 1, "depth": 1, "channels": [
     ("method", "network", "batch_size", "sentence", "finished"),
     [
         ("list", {"widths": [16]}, 128, "the training loss became nan in epoch 1 at L = 0.1", 0),  # in the middle of the epoch
-        ("fixed", CONVOLUTIONS, 5000, "the weights are no longer finite in epoch 1 at L = 1", 0),  # after its only step
+        ("fixed", CONVOLUTIONS, 5000, "the weights are no longer finite in epoch 1 at L = 20", 0),  # after its only step
         ("unconstrained", CONVOLUTIONS, 5000, "the validation logits are no longer finite in epoch 1 at L = inf", 0),
         ("unconstrained", {"widths": [16]}, 5000, "the training loss became inf in epoch 2 at L = inf", 1),
     ],
