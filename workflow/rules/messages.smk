@@ -10,6 +10,7 @@ COMPUTING = {
     "train",
     "evaluate",
     "attack",
+    "attack_shard",
     "attack_calibration",
     "falsify_certificates",
     "tabulate",
