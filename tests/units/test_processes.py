@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, lipscale
+from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale import launch
 from lipscale.data.prepare import prepare
@@ -171,6 +171,17 @@ def test_configs_that_contradict_several_gpus(tiny, compute, training, sentence)
     with pytest.raises(LipscaleError) as raised:
         configs.check(tiny)
     assert str(raised.value).startswith(f"config: {sentence}")
+
+
+def test_fewer_cores_than_a_training_takes_are_refused(tmp_path, tiny):
+    """Before any work starts. Snakemake would lower the threads of the training without a word."""
+    tiny["compute"] = {"gpus": 2, "threads": 2}
+    target = "results/tiny/runs/list-0.1-seed0/model.safetensors"
+    said = snakemake(tmp_path, tiny, "--cores", 3, "--", target, check=False)
+    assert said.returncode == 1
+    assert "a training takes 4 cores (compute.gpus is 2, compute.threads is 2), but Snakemake may use 3; give" in said.stdout
+    assert "Traceback" not in said.stdout
+    assert not list((tmp_path / "results").rglob("*.*"))
 
 
 def test_identity_changes_only_with_several_parts(tiny):
