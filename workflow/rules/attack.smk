@@ -1,18 +1,3 @@
-SPLIT = COMPUTE.shards > 1  # where `attack` joins what `attack_shard` found
-
-
-def of_shards(epsilons):
-    """The verdicts of all shards of a run at some epsilons; none where attacks are not split."""
-    numbers = range(1, COMPUTE.shards + 1) if SPLIT else []
-    names = [f"{epsilon}-{number}of{COMPUTE.shards}.json" for epsilon in sorted(epsilons) for number in numbers]
-    return [f"{RESULTS}/runs/{{setting}}-seed{{seed}}/attack-shards/{name}" for name in names]
-
-
-attack_settings = settings_of(
-    lambda settings: settings.evaluation.model_dump(mode="json", exclude={"falsify_images", "calibration_epsilons"})
-)
-
-
 rule attack:
     input:
         arrays=rules.prepare_data.output.arrays,
@@ -40,7 +25,7 @@ rule attack:
         gres="" if SPLIT else GPU,
         gpu_share=0 if SPLIT else GPU_SHARE,
     params:
-        settings=attack_settings,
+        settings=settings_of(attack_settings),
         runs=runs_of,
     shell:
         "python -m lipscale attack {params.runs:q} 2>&1 | tee {log:q}"
@@ -77,7 +62,7 @@ if SPLIT:
             gres=GPU,
             gpu_share=GPU_SHARE,
         params:
-            settings=attack_settings,
+            settings=settings_of(attack_settings),
             run=subpath(output[0], ancestor=2),
         shell:
             "python -m lipscale attack-shard {params.run:q} {wildcards.epsilon} {wildcards.shard} 2>&1 | tee {log:q}"
