@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from lipscale.attacks.robustness import Options, Robustness, evaluate_robustness
+from lipscale.attacks.robustness import evaluate_robustness
+from lipscale.attacks.sample import Options, Robustness
 from lipscale.certification import model_file
 from lipscale.store.checksums import checked
 from lipscale.store.dataset import read_dataset

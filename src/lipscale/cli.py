@@ -22,6 +22,7 @@ STEPS = {  # that the workflow calls
     "train": "train runs, or resume them from their last epoch",
     "evaluate": "logits, temperature, calibration and certified radii of trained runs",
     "attack": "AutoAttack on a sample of the test images of trained runs",
+    "attack-shard": "a part of that, where jobs share the attack on a run",
     "attack-calibration": "attack the calibration of trained runs, and compare with its proven bounds",
     "tabulate": "join the files of all runs into tables",
     "tabulate-falsifications": "join the falsifications of all runs into a table",

@@ -36,7 +36,7 @@ def slurm() -> Iterator[dict[str, str]]:
     folder.chmod(0o755)  # its daemons refuse pytest's own folders, which nobody else may enter
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        own = {"SLURM_LAB_PORT": str(free.getsockname()[1]), "SLURM_LAB_CPUS": str(os.cpu_count())}
+        own = {"SLURM_LAB_PORT": str(free.getsockname()[1]), "SLURM_LAB_CPUS": str(os.cpu_count()), "SLURM_LAB_GPUS": "2"}
     command = [START, folder, "--dbd"]
     started = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **own})
     said = dict(re.findall(r"^export (\w+)=(.*)$", started.stdout, re.MULTILINE))
@@ -130,12 +130,12 @@ def test_job_out_of_memory_gets_more(train_one):
 
 
 def test_job_that_fails_is_named(train_one):
-    """With its rule, its reason and its logs. This one gets the GPU that it asks for, but PyTorch cannot use it."""
-    workflow = train_one(0, device="cuda", mem_mb=1000, train_runtime=20)
+    """With its rule, its reason and its logs. This one gets the two GPUs that it asks for, but PyTorch cannot use them."""
+    workflow = train_one(0, device="cuda", gpus=2, mem_mb=1000, train_runtime=20)
     said = workflow.said(code=1)
     (job,) = workflow.jobs()
     assert (job["State"], job["Partition"], job["Timelimit"]) == ("FAILED", "gpu", "00:20:00")
-    assert {"cpu=1", "mem=1000M", "gres/gpu=1"} <= set(job["AllocTRES"].split(","))
+    assert {"cpu=2", "mem=2000M", "gres/gpu=2"} <= set(job["AllocTRES"].split(","))
     assert "Error in rule train:" in said
     assert "lipscale: compute.device is cuda, but torch finds no GPU here" in said
     assert "log: results/tiny/logs/train/list-0.1-seed0.txt" in said

@@ -106,6 +106,17 @@ def test_attacks_cost_by_batch_and_by_image():
     assert attack_costs(seconds, attacked, 100) == pytest.approx((2, 0.1))
 
 
+def test_shards_start_more_jobs_of_the_same_work():
+    evaluation = {"epsilons": [36, 72], "attack_batch_size": 20}
+    whole, split = (
+        estimate(tiny(evaluation=evaluation, compute={"pack": False, "shards": shards}), record()).stages["attack"]
+        for shards in (1, 3)
+    )
+    assert (whole.jobs, split.jobs) == (10, 10 + 10 * 3 * 2)
+    assert split.total == pytest.approx(whole.total + 4 * 60)
+    assert split.longest == pytest.approx(4 + (whole.longest - 4) / 6)
+
+
 def test_more_images_than_there_are_cannot_be_set_aside():
     with pytest.raises(LipscaleError, match="leaves -103 images"):
         estimate(tiny(dataset={"validation_images": 1600}), record())

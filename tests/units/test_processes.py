@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, lipscale
+from conftest import TINY, lipscale, snakemake
 from lipscale import config as configs
 from lipscale import launch
+from lipscale.cli import main
 from lipscale.data.prepare import prepare
 from lipscale.errors import LipscaleError
 from lipscale.store import files
@@ -22,8 +23,11 @@ from lipscale.store.configs import write_configs
 from lipscale.store.dataset import write_dataset
 from lipscale.training.devices import select_device
 from lipscale.training.shares import drawn_for, normal_like, shares, uniform_for
+from training_stand_ins import without_seconds
 
 IMAGES = {"train": 590, "validation": 2300, "test": 20}  # validation: three parts, of which two processes have two and one
+FILES = ("history.csv", "feedback.csv")
+OBJECTIVES = ("trades", "caat")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,32 @@ def test_two_processes_train_as_one(tmp_path, noise, objective):
             for name in ("lipschitz", "temperature", "next_lipschitz", "validation_nll"):
                 if name in one:
                     assert other[name] == pytest.approx(one[name], rel=1e-4), name
+
+
+def test_two_processes_train_runs_of_other_kinds_as_one(tmp_path, noise):
+    """Bit for bit as one process that sums two parts. All runs in one start of the processes, whose imports take longest."""
+    adversarial = [
+        {"objective": {"name": name, "epsilon": 36, "steps": 2}, "list_initial_lipschitz": [0.1]} for name in OBJECTIVES
+    ]
+    returned = {"calibration_data": "continue", "fixed_lipschitz": [1]}
+    source, names = "list-0.1-seed1", [f"list-0.1-{name}36_steps2-seed0" for name in OBJECTIVES]
+    names += ["replay-0.1-seed0", "fixed-1-continue-seed0"]
+    for folder, compute in (("parts", {"accumulate": 2}), ("two", {"gpus": 2})):
+        settings = {**TINY, "compute": compute, "training": {"epochs": 4, "batch_size": 97, "learning_rate": 0.02}}
+        settings["runs"] = {"seeds": [0, 1], "list_initial_lipschitz": [0.1], "replay_initial_lipschitz": [0.1]}
+        settings["runs"] |= {"fixed_lipschitz": [1], "variants": [*adversarial, returned]}
+        write_configs(configs.check(settings), tmp_path / folder)
+        shutil.copytree(noise, tmp_path / folder / "data")
+    parts, two = (tmp_path / folder / "runs" for folder in ("parts", "two"))
+    assert main(["train", *(str(parts / name) for name in (source, *names))]) == 0
+    shutil.copytree(parts / source, two / source, dirs_exist_ok=True)  # what the replay repeats
+    lipscale("train", *(two / name for name in names))
+    for name in names:
+        one, other = ([without_seconds(files.read_rows(runs / name / file)) for file in FILES] for runs in (parts, two))
+        losses = [[float(row.pop("train_loss")) for row in history] for history, _ in (one, other)]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-6), name  # summed over steps first, then over parts
+        assert other == one, name
+    assert [row["returned"] for row in files.read_rows(two / names[-1] / "history.csv")] == ["0", "0", "0", "1"]
 
 
 @pytest.mark.slow
@@ -171,6 +201,17 @@ def test_configs_that_contradict_several_gpus(tiny, compute, training, sentence)
     with pytest.raises(LipscaleError) as raised:
         configs.check(tiny)
     assert str(raised.value).startswith(f"config: {sentence}")
+
+
+def test_fewer_cores_than_a_training_takes_are_refused(tmp_path, tiny):
+    """Before any work starts. Snakemake would lower the threads of the training without a word."""
+    tiny["compute"] = {"gpus": 2, "threads": 2}
+    target = "results/tiny/runs/list-0.1-seed0/model.safetensors"
+    said = snakemake(tmp_path, tiny, "--cores", 3, "--", target, check=False)
+    assert said.returncode == 1
+    assert "a training takes 4 cores (compute.gpus is 2, compute.threads is 2), but Snakemake may use 3; give" in said.stdout
+    assert "Traceback" not in said.stdout
+    assert not list((tmp_path / "results").rglob("*.*"))
 
 
 def test_identity_changes_only_with_several_parts(tiny):

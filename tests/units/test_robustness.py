@@ -10,7 +10,8 @@ import torch
 
 import synthetic
 from lipscale.attacks import autoattack, robustness
-from lipscale.attacks.robustness import Options, evaluate_robustness, task
+from lipscale.attacks.robustness import evaluate_robustness
+from lipscale.attacks.sample import Options, task
 from lipscale.attacks.selection import choose, select
 from lipscale.certification.certificate import certificate, certified_radii
 from lipscale.errors import LipscaleError

@@ -57,6 +57,7 @@ GPU_SHARE = 100 // COMPUTE.jobs_per_gpu if GPU else 0  # in percent
 PACKED = COMPUTE.pack
 HEAVY_JOB = "{setting}" if PACKED else "{setting}-seed{seed}"
 LIGHT_JOB = "all" if PACKED else HEAVY_JOB
+SPLIT = COMPUTE.shards > 1  # where `attack` joins what `attack_shard` found
 
 
 wildcard_constraints:
@@ -89,6 +90,13 @@ def of_light(name):
     return [f"{run_folder(settings)}/{name}" for settings in RUNS] if PACKED else of_heavy(name)
 
 
+def of_shards(epsilons):
+    """The verdicts of all shards of a run at some epsilons; none where attacks are not split."""
+    numbers = range(1, COMPUTE.shards + 1) if SPLIT else []
+    names = [f"{epsilon}-{number}of{COMPUTE.shards}.json" for epsilon in sorted(epsilons) for number in numbers]
+    return [f"{RESULTS}/runs/{{setting}}-seed{{seed}}/attack-shards/{name}" for name in names]
+
+
 def runs_of(wildcards, output):
     """The folder of each run that a job handles."""
     return sorted({str(Path(path).parent) for path in output})
@@ -108,6 +116,11 @@ def settings_of(part):
     """
 
     return lambda wildcards: json.dumps([part(settings) for settings in runs_in(wildcards)])
+
+
+def attack_settings(settings):
+    """The part of a run's settings on which its AutoAttack depends."""
+    return settings.evaluation.model_dump(mode="json", exclude={"falsify_images", "calibration_epsilons"})
 
 
 def more_memory(mem_mb):

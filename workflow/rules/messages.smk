@@ -10,6 +10,7 @@ COMPUTING = {
     "train",
     "evaluate",
     "attack",
+    "attack_shard",
     "attack_calibration",
     "falsify_certificates",
     "tabulate",
@@ -22,6 +23,13 @@ COMPUTING = {
 # overwritten: runs and attacks of other settings are moved away first.
 onstart:
     cores = workflow.resource_settings.cores
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in COMPUTING]
+    wanted = COMPUTE.gpus * COMPUTE.threads if any(job.rule.name == "train" for job in jobs) else 1
+    if cores and cores < wanted:  # Snakemake would give a training fewer cores without a word
+        raise WorkflowError(
+            f"a training takes {wanted} cores (compute.gpus is {COMPUTE.gpus}, compute.threads is {COMPUTE.threads}), but Snakemake "
+            f"may use {cores}; give --cores {wanted}, set cores to at least {wanted} in the profile, or lower compute.threads"
+        )
     if workflow.executor_plugin.name == "slurm" and cores:
         from lipscale.planning import cluster
 
@@ -30,7 +38,6 @@ onstart:
     from lipscale.store.configs import write_configs
     from lipscale.store.replaced import move_aside, not_asked_for
 
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in COMPUTING]
     folders = {}
     for job in jobs:
         if job.rule.name in ("train", "attack", "attack_calibration", "falsify_certificates"):

@@ -2,15 +2,14 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from lipscale.attacks.autoattack import Calibrated, attack_batch, broken, single_pixels, stages_for, without_tf32
-from lipscale.attacks.selection import choose, select
+from lipscale.attacks.sample import Options, Robustness, Sample
 from lipscale.evaluation.logits import check_labels, check_shape
 from lipscale.progress import bar
 from lipscale.units import distance
@@ -20,74 +19,6 @@ if TYPE_CHECKING:
     from lipscale.data.dataset import Split
 
 Verdicts = dict[str, list[bool]]  # per epsilon, as text: which of the first attacked images survived
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is evaluated, and how.
-
-    Attributes:
-        epsilons: l2 budgets in 1/255 of the pixel range; kept sorted.
-        images: images to evaluate, at most; a seeded choice, the same for every network.
-        spot_checks: images certified by either radius to attack nevertheless at each epsilon, at most; a seeded choice.
-        batch_size: images attacked at once.
-        seed: of both choices and of the attack.
-    """
-
-    epsilons: tuple[int, ...]
-    images: int
-    spot_checks: int
-    batch_size: int
-    seed: int
-
-    def __post_init__(self):
-        object.__setattr__(self, "epsilons", tuple(sorted(self.epsilons)))
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """What an attack found.
-
-    Attributes:
-        index: of the evaluated images in their split, sorted.
-        robust: for each epsilon a mask (len(index),): right, and still right after the attack.
-        attacked: for each epsilon a mask (len(index),): the other images needed no attack.
-        attack: name and stages.
-        temperature: that the logits were divided by.
-        seconds: that the attack took, since it was last resumed.
-    """
-
-    index: np.ndarray
-    robust: dict[int, np.ndarray]
-    attacked: dict[int, np.ndarray]
-    attack: str
-    temperature: float
-    seconds: float
-
-    def columns(self) -> list[str]:
-        """The columns of `rows`: index, and robust_EPS and attacked_EPS for each epsilon."""
-        return ["index", *(f"{name}_{epsilon}" for epsilon in self.robust for name in ("robust", "attacked"))]
-
-    def rows(self) -> Iterator[dict[str, int]]:
-        """A row for each evaluated image, masks as 0 and 1."""
-        masks = (mask for epsilon in self.robust for mask in (self.robust[epsilon], self.attacked[epsilon]))
-        table = np.column_stack([self.index, *masks]).astype(int)
-        yield from (dict(zip(self.columns(), row, strict=True)) for row in table.tolist())
-
-
-def task(options: Options, classes: int, temperature: float) -> dict:
-    """What the verdicts of an attack depend on beside network and images. Only verdicts of the same task may be resumed."""
-    return {
-        "attack": _name(classes),
-        **asdict(options),
-        "certified_by": "radius or pair_radius",  # which images need no attack
-        "epsilons": list(options.epsilons),
-        "temperature": temperature,
-    }
-
-
-def _name(classes: int) -> str:
-    return "AutoAttack l2: " + ", ".join(stages_for(classes))
 
 
 def evaluate_robustness(
@@ -126,31 +57,53 @@ def evaluate_robustness(
     check_shape(split.images, network)
     check_labels(split.labels, logits)
     verdicts = {epsilon: list(survived) for epsilon, survived in (state or {}).items()}
-    chosen, radii = choose(np.arange(len(split.labels)), options.images, options.seed), np.maximum(radii, pair_radii)
-    correct = logits.argmax(axis=1) == split.labels
-    robust, attacked = {}, {}
+    sample = Sample(split.labels, logits, radii, pair_radii, options)
     with bar(name=f"{name} attack", total=len(options.epsilons) * len(stages_for(classes)), unit="stage") as progress:
-        attack = _Attack(network, split, radii, temperature, classes, options, device, progress)
+        attack = _Attack(network, split, sample, temperature, device, progress)
         for epsilon in options.epsilons:
-            targets = select(chosen, correct, radii, epsilon, options.spot_checks, options.seed).attacked
             survived = verdicts.setdefault(str(epsilon), [])
-            for batch in attack.batches(targets, done=len(survived)):
+            for batch in attack.batches(sample.targets(epsilon), done=len(survived)):
                 survived += attack.survivors(batch, epsilon)
                 save(verdicts)
-            correct[targets] = survived
-            robust[epsilon], attacked[epsilon] = correct[chosen], np.isin(chosen, targets)
-    return Robustness(chosen, robust, attacked, _name(classes), temperature, time.perf_counter() - start)
+            sample.add(epsilon, survived)
+    return sample.found(temperature, time.perf_counter() - start)
+
+
+def attack_shard(
+    network: "PlainNetwork",
+    split: "Split",
+    sample: Sample,
+    epsilon: int,
+    targets: np.ndarray,
+    temperature: float,
+    device: torch.device | str = "cpu",
+    state: Sequence[bool] | None = None,
+    save: Callable[[list[bool]], None] = lambda state: None,
+    name: str = "network",
+) -> list[bool]:
+    """Attack a part of a sample at one epsilon: which of the targets, `Sample.shard`, survive.
+
+    The parts joined are the verdicts of `evaluate_robustness`, as batches and seeds are the same. The other arguments are too.
+    """
+    check_shape(split.images, network)
+    survived = list(state or ())
+    with bar(name=f"{name} attack", total=len(stages_for(sample.classes)), unit="stage") as progress:
+        attack = _Attack(network, split, sample, temperature, device, progress)
+        for batch in attack.batches(targets, done=len(survived)):
+            survived += attack.survivors(batch, epsilon)
+            save(survived)
+    return survived
 
 
 class _Attack:
     """One network under attack on one split."""
 
-    def __init__(self, network, split, radii, temperature, classes, options, device, progress):
+    def __init__(self, network, split, sample: Sample, temperature, device, progress):
         network = copy.deepcopy(network).to(device).eval()
         self.exact = copy.deepcopy(network).double()
         self.model = Calibrated(network.float(), temperature).eval()
-        self.split, self.radii, self.stages = split, radii, stages_for(classes)
-        self.options, self.device, self.progress = options, device, progress
+        self.split, self.radii, self.stages = split, sample.radii, stages_for(sample.classes)
+        self.options, self.device, self.progress = sample.options, device, progress
 
     def batches(self, targets: np.ndarray, done: int) -> Iterator[np.ndarray]:
         """The targets that are not done, in batches; the bar gets the number of stages."""

@@ -37,12 +37,17 @@ class Compute(Settings):
         1,
         description="GPUs that train one network together, each in its own process, with a part of training.batch_size; on a "
         "CPU the number of processes, each with compute.threads; results depend on it in the rounding of sums; attacks use one "
-        "GPU",
+        "GPU, or compute.shards",
     )
     accumulate: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
         1,
         description="parts of a batch that each process computes one after the other, to sum their gradients: for batches that "
         "do not fit into the memory of a GPU; results depend on it in the rounding of sums",
+    )
+    shards: Annotated[int, Field(ge=1, le=1000), AsInteger] = Field(
+        1,
+        description="jobs that share the AutoAttack on a run at each epsilon, each of them whole batches of "
+        "evaluation.attack_batch_size images; results do not depend on it",
     )
     in_memory_gib: NonNegativeNumber = Field(
         2,

@@ -40,12 +40,14 @@ def check_feedback(feedback: Feedback) -> None:
 
 
 def check_parts(compute: Compute, training: Training) -> None:
-    """Raises LipscaleError where several GPUs for a training contradict the rest, or a batch has fewer images than parts."""
+    """Raises LipscaleError where several GPUs or shards contradict the rest, or a batch has fewer images than parts."""
     several = f"where compute.gpus is {compute.gpus}"
     if compute.gpus > 1 and compute.pack:
         raise wrong("compute.pack", True, f"false {several}")
     if compute.gpus > 1 and compute.jobs_per_gpu > 1:
         raise wrong("compute.jobs_per_gpu", compute.jobs_per_gpu, f"1 {several}")
+    if compute.shards > 1 and compute.pack:
+        raise wrong("compute.pack", True, f"false where compute.shards is {compute.shards}")
     parts = compute.gpus * compute.accumulate
     if training.batch_size < parts:
         allowed = f"at least {parts}, compute.gpus times compute.accumulate"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -112,6 +112,7 @@ def estimate(experiment: config.Experiment, record: Record) -> Estimate:
     jobs = _jobs(runs, compute.pack)
     train = _stage(jobs, record.train, compute.train_runtime, lambda run: _training_seconds(run, images, record))
     attack = _stage(jobs, record.attack, compute.attack_runtime, lambda run: _attack_seconds(run, experiment, record))
+    attack = _in_shards(attack, record.attack, compute.shards, len(experiment.evaluation.epsilons))
     evaluate = record.run_seconds * len(runs)
     bounded = [run for run in runs if METHODS[run.method].constrained]  # whose calibration is attacked
     evaluate_jobs = (1 if compute.pack else len(runs)) + len(_jobs(bounded, compute.pack))
@@ -148,6 +149,15 @@ def _stage(
     """A stage whose jobs spend `seconds` on each run, and request so many minutes."""
     times = [measured.start_seconds + sum(map(seconds, runs)) for runs in jobs]
     return Stage(len(times), max(times), sum(times), 60 * minutes, measured.mem_mb)
+
+
+def _in_shards(attack: Stage, measured: Jobs, shards: int, epsilons: int) -> Stage:
+    """The attacks in so many jobs at each epsilon, and a job that joins them; the longest if all epsilons took the same."""
+    if shards == 1:
+        return attack
+    added, longest = attack.jobs * shards * epsilons, (attack.longest - measured.start_seconds) / (shards * epsilons)
+    total = attack.total + added * measured.start_seconds
+    return replace(attack, jobs=attack.jobs + added, longest=measured.start_seconds + longest, total=total)
 
 
 def _training_seconds(run: config.Run, images: int, record: Record) -> float:

@@ -1,5 +1,6 @@
 """Where the files of an experiment lie, and reading those of a run. Needs numpy and nothing heavier."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lipscale.store.checksums import checked
 from lipscale.store.manifest import read_manifest
 
 PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
+SHARDS = "attack-shards"  # the folder of the parts of an attack that is split over jobs (compute.shards)
 PARTIAL_CALIBRATION = "calibration-attack-partial.npz"  # the same for the attack on calibration
 
 
@@ -64,6 +66,15 @@ class RunFolder:
     def settings(self) -> config.Run:
         """The checked config of the run."""
         return config.check_run(files.read_yaml(checked(self / "config.yaml")))
+
+    def shard(self, epsilon: int, number: int) -> Path:
+        """The verdicts of one of the compute.shards jobs, counted from 1, that attack the run at an epsilon."""
+        return self / SHARDS / f"{epsilon}-{number}of{self.settings.compute.shards}.json"
+
+    def shards(self, epsilons: Iterable[int]) -> list[Path]:
+        """Those of all jobs at some epsilons."""
+        numbers = range(1, self.settings.compute.shards + 1)
+        return [self.shard(epsilon, number) for epsilon in epsilons for number in numbers]
 
     def json(self, name: str) -> dict:
         return files.read_json(checked(self / name))

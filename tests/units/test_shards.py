@@ -1,0 +1,161 @@
+"""An attack that is split over jobs: the files of one that is not, resumption, refusals."""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import snakemake
+from lipscale import config as configs
+from lipscale.attacks import autoattack, robustness
+from lipscale.cli import main
+from lipscale.errors import LipscaleError
+from lipscale.store import files
+from lipscale.store.run_folder import PARTIAL, SHARDS, RunFolder
+from short_experiment import OTHER, write_settings
+
+EPSILONS = [72, 18, 36]
+EVALUATION = {"epsilons": EPSILONS, "attack_images": 29, "spot_check_images": 3, "attack_batch_size": 3}
+
+
+@pytest.fixture
+def split(copied, monkeypatch):
+    """`split(shards, ...)`: a run of the short experiment, with its AutoAttack split over so many jobs."""
+    monkeypatch.setattr(autoattack, "STAGES", ("apgd-ce",))
+
+    def make(shards: int, **evaluation: object) -> RunFolder:
+        run = RunFolder(copied / "runs" / OTHER)
+        sections = {name: getattr(run.settings, name).model_dump() for name in ("evaluation", "compute")}
+        changed = {"evaluation": {**sections["evaluation"], **EVALUATION, **evaluation}}
+        changed["compute"] = {**sections["compute"], "pack": False, "shards": shards}
+        write_settings(configs.check_run({**run.settings.model_dump(), **changed}), copied)
+        return RunFolder(run.path)
+
+    return make
+
+
+@pytest.fixture
+def batches(monkeypatch) -> list[tuple[int, bytes]]:
+    """Epsilon and images of each batch that is attacked."""
+    attack, attacked = robustness.attack_batch, []
+
+    def recorded(model, images, labels, epsilon, *others):
+        attacked.append((epsilon, images.numpy().tobytes()))
+        return attack(model, images, labels, epsilon, *others)
+
+    monkeypatch.setattr(robustness, "attack_batch", recorded)
+    return attacked
+
+
+def attack_shard(run: RunFolder, epsilon: int, shard: int) -> int:
+    return main(["attack-shard", str(run.path), str(epsilon), str(shard)])
+
+
+def found(run: RunFolder) -> tuple[bytes, dict]:
+    """attack.csv, and attack.json without times."""
+    facts = files.read_json(run / "attack.json")
+    assert facts.pop("seconds") > 0
+    return (run / "attack.csv").read_bytes(), facts
+
+
+def test_three_shards_find_what_one_job_finds(split, batches):
+    """Bit for bit. Which images share a batch at the larger epsilons depends on what was broken in all shards."""
+    run = split(1)
+    assert main(["attack", str(run.path)]) == 0
+    whole, of_one_job = found(run), list(batches)
+    rows = files.read_rows(run / "attack.csv")
+    survivors = [sum(int(row[f"robust_{epsilon}"]) for row in rows) for epsilon in sorted(EPSILONS)]
+    assert survivors[0] > survivors[1] > survivors[2] > 0
+    assert sum(int(row["attacked_72"]) for row in rows) > 3 * 3  # more than a batch for each shard
+
+    run = split(3)
+    for name in ("attack.csv", "attack.json", PARTIAL):
+        (run / name).unlink()
+    batches.clear()
+    for epsilon in sorted(EPSILONS):
+        for shard in (3, 1, 2):
+            assert attack_shard(run, epsilon, shard) == 0
+    assert sorted(batches) == sorted(of_one_job)
+    batches.clear()
+    assert main(["attack", str(run.path)]) == 0
+    assert batches == []
+    assert found(run) == whole
+    verdicts = {f"{epsilon}-{shard}of3.json" for epsilon in EPSILONS for shard in (1, 2, 3)}
+    assert {path.name for path in (run / SHARDS).glob("*.json")} == verdicts
+
+
+def test_a_stopped_shard_resumes_and_a_finished_one_is_restored(split, batches, monkeypatch):
+    """The first one in its third batch. Snakemake removes the output of a job that it has to start again."""
+    run, survivors, started = split(2, epsilons=[72], attack_batch_size=1), robustness._Attack.survivors, []
+
+    def stopping(*arguments):
+        started.append(arguments)
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        return survivors(*arguments)
+
+    monkeypatch.setattr(robustness._Attack, "survivors", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        attack_shard(run, 72, 1)
+    assert not run.shard(72, 1).exists()
+    assert attack_shard(run, 72, 1) == 0
+    resumed = files.read_json(run.shard(72, 1))["survived"]
+    assert len(resumed) == len(batches) == len(set(batches)) > 3  # nothing was attacked twice
+    run.shard(72, 1).unlink()
+    assert attack_shard(run, 72, 1) == 0
+    assert len(resumed) == len(batches)
+    assert files.read_json(run.shard(72, 1))["survived"] == resumed
+
+
+def test_shards_that_are_missing_altered_or_of_other_settings_are_named(split, capsys):
+    run = split(2, epsilons=[18, 36])
+    assert attack_shard(run, 36, 1) == 1
+    assert "attack-shards/18-1of2.json is missing; run the workflow" in capsys.readouterr().err
+    for shard in (1, 2):
+        assert attack_shard(run, 18, shard) == 0
+    assert main(["attack", str(run.path)]) == 1
+    assert "attack-shards/36-1of2.json is missing" in capsys.readouterr().err
+    run = split(2, epsilons=[18, 36], attack_seed=5)
+    assert attack_shard(run, 36, 1) == 1
+    assert "attack-shards/18-1of2.json was made with other settings; delete it and rerun" in capsys.readouterr().err
+    run.shard(18, 1).write_text("{}")
+    assert attack_shard(run, 36, 1) == 1
+    assert "attack-shards/18-1of2.json was altered" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "shard", "sentence"),
+    [
+        (37, 1, "EPSILON is 37; allowed: one of evaluation.epsilons, [18, 36, 72]"),
+        (36, 3, "SHARD is 3; allowed: from 1 to compute.shards, 2"),
+        (36, 0, "SHARD is 0; allowed: from 1 to compute.shards, 2"),
+    ],
+)
+def test_no_such_shard(split, capsys, epsilon, shard, sentence):
+    assert attack_shard(split(2), epsilon, shard) == 1
+    assert capsys.readouterr().err == f"lipscale: {sentence}\n"
+
+
+def test_shards_are_not_part_of_a_run_and_do_not_go_with_packed_jobs(tiny):
+    tiny["compute"] = {"pack": False}
+    one = configs.runs(configs.check(tiny))[0].identity()
+    tiny["compute"]["shards"] = 4
+    assert configs.runs(configs.check(tiny))[0].identity() == one
+    tiny["compute"]["pack"] = True
+    with pytest.raises(LipscaleError, match=r"^config: compute\.pack is True; allowed: false where compute\.shards is 4$"):
+        configs.check(tiny)
+
+
+def test_the_workflow_plans_a_job_for_each_epsilon_and_shard(tmp_path: Path, tiny):
+    tiny["compute"] = {"shards": 3, "device": "cuda"}
+    tiny["evaluation"]["epsilons"] = [72, 36]
+    target = "results/tiny/runs/list-0.1-seed0/attack.csv"
+    said = snakemake(tmp_path, tiny, "--dry-run", "--cores", 2, "--", target).stdout
+    assert said.count("rule attack_shard:") == 6
+    jobs = said.split("rule ")
+    (second,) = (job for job in jobs if "output: results/tiny/runs/list-0.1-seed0/attack-shards/72-2of3.json" in job)
+    inputs = second.partition("output:")[0]
+    assert [f"attack-shards/36-{shard}of3.json" in inputs for shard in (1, 2, 3)] == [True] * 3
+    assert "attack-shards/72" not in inputs
+    (joined,) = (job for job in jobs if job.startswith("attack:"))
+    assert joined.count("attack-shards/") >= 6
+    assert ("gres=gpu:1" in second, "gres=gpu:1" in joined) == (True, False)
