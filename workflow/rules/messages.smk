@@ -24,8 +24,9 @@ COMPUTING = {
 onstart:
     cores = workflow.resource_settings.cores
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in COMPUTING]
-    wanted = COMPUTE.gpus * COMPUTE.threads if any(job.rule.name == "train" for job in jobs) else 1
-    if cores and cores < wanted:  # Snakemake would give a training fewer cores without a word
+    wanted = COMPUTE.gpus * COMPUTE.threads
+    # Snakemake would give a training fewer cores without a word. One process only gets slower then; several would share a core.
+    if COMPUTE.gpus > 1 and cores and cores < wanted and any(job.rule.name == "train" for job in jobs):
         raise WorkflowError(
             f"a training takes {wanted} cores (compute.gpus is {COMPUTE.gpus}, compute.threads is {COMPUTE.threads}), but Snakemake "
             f"may use {cores}; give --cores {wanted}, set cores to at least {wanted} in the profile, or lower compute.threads"
