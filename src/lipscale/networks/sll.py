@@ -25,7 +25,8 @@ def sll_conv(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     """
     padding = [side // 2 for side in weight.shape[2:]]
     inner = functional.conv2d(padded(hidden, *padding), weight, bias).relu()
-    return hidden - 2 * functional.conv2d(padded(inner, *padding), weight.transpose(0, 1).flip(2, 3))
+    back = 2 * weight.transpose(0, 1).flip(2, 3)  # exactly twice: the outputs, which are more numbers, are the same
+    return hidden - functional.conv2d(padded(inner, *padding), back)
 
 
 class SLL(nn.Module):
