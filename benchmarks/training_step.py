@@ -6,7 +6,10 @@
 All four have the layers that the config describes and are trained on random images with its objective and the same optimiser.
 The unconstrained network has lipscale's MaxMin and convolutions too; the other two have the activations of their libraries.
 Rounds are interleaved, the order within a round is random, and the fastest round of each counts, as others may use the machine.
-With --families, lipscale's layer families are compared instead.
+With --families, lipscale's layer families are compared instead:
+
+    python benchmarks/training_step.py --families orthogonal cayley bro aol sll
+
 deel-torchlip is in the extra `examples`: `pip install -e .[examples]`. Without it that variant is left out.
 """
 
@@ -26,7 +29,7 @@ from tqdm import tqdm
 
 from lipscale import config, discovery
 from lipscale.config.networks import Network
-from lipscale.networks.network import build_network, conv_layers, dense_layers
+from lipscale.networks.network import FAMILIES, build_network, conv_layers, dense_layers
 from lipscale.store import files
 from lipscale.training.precision import fast_logits
 
@@ -81,11 +84,14 @@ def main() -> None:
     )
     parser.add_argument("--size", help="of the network, instead of that of the config: small, medium or large")
     parser.add_argument("--precision", help="instead of that of the config: float32 or bf16")
-    parser.add_argument("--compile", action="store_true", help="lipscale's and the unconstrained network by torch.compile")
+    parser.add_argument("--compile", action="store_true", help="lipscale's networks by torch.compile, also unconstrained")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads, default: 1")
     parser.add_argument("--rounds", type=int, default=10, help="default: 10")
     parser.add_argument("--steps", type=int, default=5, help="of each variant in a round, default: 5")
-    parser.add_argument("--families", nargs="+", default=[], help="compare layer families of lipscale, not libraries")
+    families = [name for name in discovery.names(FAMILIES) if discovery.load(FAMILIES, name).CONSTRAINED]
+    parser.add_argument(
+        "--families", nargs="+", default=[], choices=families, help="compare layer families of lipscale, not libraries"
+    )
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
@@ -102,7 +108,7 @@ def main() -> None:
     for name, network in variants(experiment.network, shape, options.families).items():
         network = network.to(options.device).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        if options.compile and name in ("lipscale", "unconstrained"):
+        if options.compile and name in ("lipscale", "unconstrained", *options.families):
             network = torch.compile(network)
         steps[name] = partial(step, experiment, network, optimizer, images, labels)
     seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -18,6 +18,7 @@ KEYS = {  # of the entry of a layer in the model file, by kind: those without wh
     "average_pool": {"kernel_size": None}, "max_pool": {"kernel_size": None},
     "residual": {"branch": None},
     "sll": {"features": None, "bias": True},
+    "sll_conv": {"channels": None, "kernel_size": None, "bias": True},
 }  # fmt: skip
 
 
@@ -52,6 +53,11 @@ class Layer:
             self.weight = self._tensor(tensors, f"{prefix}weight", (*shape, *shape))
         elif self.kind == "conv":
             self._convolve(settings, tensors, prefix)
+        elif self.kind == "sll_conv":
+            channels, side = settings["channels"], settings["kernel_size"]
+            self._require(isinstance(side, int) and side % 2 == 1)
+            same = {"stride": 1, "padding": side // 2, "padding_mode": "circular"}
+            self._convolve(settings | same | {"in_channels": channels, "out_channels": channels}, tensors, prefix)
         elif self.kind == "scale":
             self.scale = number(settings["scale"], f"the scale of layer {where}")
         elif self.kind == "flatten":
@@ -115,14 +121,21 @@ class Layer:
         values = [*values, 0]
         return [pick(values) for pick in self.pick]
 
-    def linear(self, values: list[int]) -> list[int]:
-        """Of a dense layer or a convolution, the products with the weights' whole numbers."""
+    def linear(self, values: list[int], rows: list | None = None) -> list[int]:
+        """Of a dense layer or a convolution, the products with the weights' whole numbers, or with other rows of numbers."""
         inputs = [values] if self.kind in ("dense", "sll") else self.patches(values)
-        return [sum(map(mul, row, patch)) for row in self.rows for patch in inputs]
+        return [sum(map(mul, row, patch)) for row in rows or self.rows for patch in inputs]
+
+    def transposed(self) -> list[tuple[int, ...]]:
+        """The rows of the transpose of a block's matrix; of a convolution, see Lemma 7, those of its kernel."""
+        if self.kind == "sll":
+            return [*zip(*self.rows, strict=True)]
+        taps, length = math.prod(self.taps), len(self.rows[0])
+        return [tuple(value for row in self.rows for value in reversed(row[i : i + taps])) for i in range(0, length, taps)]
 
     def __call__(self, values: list[int], denominator: int) -> tuple[list[int], int]:
         """The output for the input values / denominator, in the same form."""
-        if self.kind == "sll":
+        if self.kind in ("sll", "sll_conv"):
             return self._block(values, denominator)
         if self.weight:
             values, denominator = self.linear(values), denominator * self.weight.denominator
@@ -152,7 +165,7 @@ class Layer:
         inner, below = self.linear(values), denominator * self.weight.denominator
         inner, below = self._shifted(inner, below) if self.bias else (inner, below)
         hidden, scale = [max(v, 0) for v in inner], below * self.weight.denominator // denominator
-        back = [2 * sum(map(mul, column, hidden)) for column in zip(*self.rows, strict=True)]
+        back = [2 * value for value in self.linear(hidden, self.transposed())]
         return [v * scale - w for v, w in zip(values, back, strict=True)], denominator * scale
 
     def _shifted(self, values: list[int], denominator: int) -> tuple[list[int], int]:

@@ -34,6 +34,8 @@ def _constant(layer: Layer, claim: dict) -> Fraction:
         proven = _norm_is_at_most(layer.rows, (constant * layer.weight.denominator) ** 2)
     elif layer.kind == "sll":  # its W has a norm of at most the root of (constant + 1) / 2
         proven = constant >= 1 and _norm_is_at_most(layer.rows, (constant + 1) / 2 * layer.weight.denominator**2)
+    elif layer.kind == "sll_conv":
+        proven = constant >= 1 and _convolution(layer, _root((constant + 1) / 2))
     elif layer.kind == "conv":
         proven = _convolution(layer, constant)
     elif layer.kind == "scale":
@@ -47,6 +49,11 @@ def _constant(layer: Layer, claim: dict) -> Fraction:
     if not proven:
         raise Refused(f"the constant {claim['lipschitz']} of {name} is not proven")
     return constant
+
+
+def _root(square: Fraction) -> Fraction:
+    """At most the square root, and that of 1 exactly."""
+    return Fraction(math.isqrt(math.floor(square * 4**BITS)), 2**BITS)
 
 
 def _norm_is_at_most(matrix: list[list[int]], square: Fraction) -> bool:

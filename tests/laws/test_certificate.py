@@ -14,12 +14,13 @@ from torch.func import jacrev, vmap
 
 from lipscale.certification.bounds import PROOFS, Bounds, bounds, layer_bounds
 from lipscale.certification.certificate import RADII_COLUMNS, Certificate, certificate, certified_radii, description, radii_rows
+from lipscale.certification.norms import conv_norm_bound
 from lipscale.certification.own import from_modules
 from lipscale.certification.plain_layers import KINDS, Centre, GroupSort2, PlainNetwork, Residual, Scale
 from lipscale.errors import LipscaleError
 from lipscale.evaluation.logits import exact_logits
 from lipscale.networks.maxmin import MaxMin
-from lipscale.networks.sll import SLL
+from lipscale.networks.sll import SLL, SLLConv
 
 SHAPE = (2, 8, 8)
 
@@ -28,6 +29,15 @@ def scaled_sll(factor: float) -> SLL:
     layer = SLL(128)
     layer.weight.data *= factor
     layer.bias.data += torch.linspace(-0.1, 0.1, 128)
+    return layer
+
+
+def scaled_sll_conv(factor: float) -> SLLConv:
+    """With a kernel of the norm `factor`, nearly."""
+    generator, layer = torch.Generator().manual_seed(0), SLLConv(2, 5)
+    layer.weight.data = torch.randn(2, 2, 5, 5, generator=generator)
+    layer.weight.data *= factor / conv_norm_bound(layer.weight.data.double(), SHAPE[1:], (1, 1), (2, 2), "circular")
+    layer.bias.data += torch.tensor([-0.1, 0.1])
     return layer
 
 
@@ -49,6 +59,9 @@ LAYERS = {
     "sll": nn.Sequential(nn.Flatten(), SLL(128)),
     "sll of norm 1.5": nn.Sequential(nn.Flatten(), scaled_sll(1.5)),
     "sll of norm 0.5": nn.Sequential(nn.Flatten(), scaled_sll(0.5)),
+    "sll_conv": SLLConv(2, 3, bias=False),
+    "sll_conv of norm 1.5": scaled_sll_conv(1.5),
+    "sll_conv of norm 0.5": scaled_sll_conv(0.5),
 }
 
 

@@ -47,6 +47,7 @@ NETWORKS = {  # of images of SHAPE
         FLATTEN, dense(40, 3),
     ],
     "sll": [FLATTEN, dense(96, 12), {"layer": "sll", "features": 12, "bias": True}, {"layer": "maxmin"}, dense(12, 3)],
+    "sll_conv": [{"layer": "sll_conv", "channels": 2, "kernel_size": 5, "bias": True}, MAXMIN, FLATTEN, dense(96, 3)],
     "residual": [
         {"layer": "residual", "branch": [conv(2, 2, 3, padding=1), MAXMIN, {"layer": "scale", "scale": 0.5}]},
         FLATTEN, dense(96, 3),
@@ -148,6 +149,21 @@ def test_a_constant_in_a_branch_lowered_by_a_thousandth(tmp_path):
     files = made("residual", tmp_path)
     files.content["layers"][0]["branch"][0]["lipschitz"] *= 1 - 1e-3
     files.refused("layer 0.0 (conv)", "is not proven")
+
+
+@pytest.mark.parametrize("name", ["sll", "sll_conv"])
+def test_a_block_whose_norm_is_above_1(name, tmp_path):
+    files = made(name, tmp_path)
+    position = [layer["layer"] for layer in NETWORKS[name]].index(name)
+    files.network[position].weight += 0.1 * torch.randn_like(files.network[position].weight)
+    files.save()
+    files.content = certificate_file(files.network, certify(files.network, files.arrays["images"]), *files.checksums())
+    assert files.check().returncode == 0
+    constant = files.content["layers"][position]["lipschitz"]
+    for claimed in (1.0, constant * (1 - 1e-9)):
+        assert constant > 1.1 * claimed or claimed > 1.1
+        files.content["layers"][position]["lipschitz"] = claimed
+        files.refused(f"layer {position} ({name})", "is not proven")
 
 
 def test_a_large_convolution_with_zero_padding_is_proven_on_a_torus(tmp_path):

@@ -1,5 +1,6 @@
 """Families of layers beside orthogonal and AOL ones: their norms, what they compute, exporting, and the certificate."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,10 +18,10 @@ from lipscale.certification.model_file import load, save
 from lipscale.networks.families import bro, cayley
 from lipscale.networks.families import sll as family
 from lipscale.networks.network import build_network
-from lipscale.networks.sll import SLL
+from lipscale.networks.sll import SLL, SLLConv
 
 SHAPE = (1, 8, 8)
-ARCHITECTURES = {"mlp": {"widths": [64, 32]}, "convnet": {"channels": [4, 8], "depth": 1, "patch": 1, "widths": [32, 32]}}
+ARCHITECTURES = {"mlp": {"widths": [64, 32]}, "convnet": {"channels": [4, 8], "depth": 2, "patch": 1, "widths": [32, 32]}}
 
 
 @pytest.fixture(params=[(name, architecture) for name in ("cayley", "bro", "sll") for architecture in ARCHITECTURES], ids=str)
@@ -57,6 +58,14 @@ def test_a_trained_network_is_exported_as_it_is_and_certified(trained, tmp_path)
     assert (network(images).argmax(1) == labels).float().mean() > 0.2
 
 
+def test_networks_of_sll_have_blocks_of_both_kinds():
+    arguments = {"bias": True, "allocation": "softmax", "family": "sll", **ARCHITECTURES["convnet"]}
+    settings = SimpleNamespace(architecture="convnet", **arguments)
+    plain = export(build_network(settings, SHAPE, 10, [0.3], 5.0), SHAPE)
+    assert [type(layer) for layer in plain].count(SLLConv) == 2
+    assert [type(layer) for layer in plain].count(SLL) == 2
+
+
 def test_no_certificate_is_broken(trained, monkeypatch):
     """By the first attack of `falsify`; all of them take minutes."""
     monkeypatch.setattr(falsification, "attacks", lambda classes: {"apgd-ce": at_own_radius.attacks(classes)["apgd-ce"]})
@@ -91,6 +100,14 @@ def test_only_square_layers_are_blocks():
     assert isinstance(family.dense(8, 8), family.Block)
     assert isinstance(family.plain(family.dense(8, 8, bias=False)), SLL)
     assert type(family.plain(family.dense(8, 4))) is nn.Linear
+
+
+def test_only_circular_convolutions_that_keep_the_shape_are_blocks():
+    conv = partial(family.conv, padding_mode="circular")
+    assert isinstance(conv(4, 4, 3, padding=1), family.ConvBlock)
+    assert isinstance(family.plain(conv(4, 4, 5, padding=2, bias=False)), SLLConv)
+    others = conv(4, 8, 3, padding=1), conv(4, 4, 2, stride=2), conv(4, 4, 3), family.conv(4, 4, 3, padding=1)
+    assert {type(family.plain(layer)) for layer in others} == {nn.Conv2d}
 
 
 def test_the_last_layer_may_be_a_block():

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from torch.nn import functional
 
 import test_certificate
 import test_float32
 import test_networks
 import test_norms
+import test_sll_convolutions
 import test_torus
 from lipscale.attacks import at_own_radius, certified_images, falsification
 from lipscale.attacks.falsification import falsify
 from lipscale.certification import arithmetic, bounds, certificate, freezing, norms, plain_layers, torus
+from lipscale.networks import circular
 from lipscale.networks.network import build_network
 
 pytestmark = pytest.mark.slow
@@ -96,6 +99,20 @@ def test_a_forgotten_scale_in_the_bound(monkeypatch):
     monkeypatch.setitem(bounds.PROOFS, "scale", bounds._selection)
     caught(test_certificate.test_slope_of_a_layer_is_never_below_its_jacobian, "scale")
     caught(test_certificate.test_whole_networks)
+
+
+def test_a_block_taken_for_1_lipschitz_whatever_its_weights(monkeypatch):
+    monkeypatch.setitem(bounds.PROOFS, "sll_conv", bounds._selection)
+    caught(test_certificate.test_slope_of_a_layer_is_never_below_its_jacobian, "sll_conv of norm 1.5")
+
+
+def test_a_block_with_its_kernel_in_place_of_the_transposed_one(monkeypatch):
+    def wrong(hidden, weight, bias):
+        inner = functional.conv2d(circular.padded(hidden, 1, 1), weight, bias).relu()
+        return hidden - 2 * functional.conv2d(circular.padded(inner, 1, 1), weight)
+
+    monkeypatch.setattr(test_sll_convolutions, "sll_conv", wrong)
+    caught(test_sll_convolutions.test_a_block_is_made_of_a_matrix_and_its_transpose, 3, (4, 6))
 
 
 def test_a_forgotten_scale_in_the_exported_network(monkeypatch):

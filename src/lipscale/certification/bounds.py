@@ -23,7 +23,7 @@ from lipscale.certification.arithmetic import FLOAT64, Arithmetic
 from lipscale.certification.norms import conv_norm_bound, gamma, matrix_norm_bound, rounded_up
 from lipscale.certification.plain_layers import Centre, Residual, Scale, Shape, check_kinds, kind_of, output_shape, shapes
 from lipscale.errors import LipscaleError
-from lipscale.networks.sll import SLL
+from lipscale.networks.sll import SLL, SLLConv
 
 _UNDERFLOW = 2.0**-900  # more than the products and sums below, in float64, can lose below the smallest number
 
@@ -100,7 +100,26 @@ def _residual(layer: Residual, shape: Shape, arithmetic: Arithmetic) -> Bounds:
 
 
 def _sll(layer: SLL, shape: Shape, arithmetic: Arithmetic) -> Bounds:
-    """Of h - 2 W^T ReLU(W h + b) with c >= ||W||^2, the slope is at most max(1, 2 c - 1).
+    weight, bias = layer.weight.double().cpu(), _norm(layer.bias)
+    norm, factor = _norm(weight), arithmetic.gamma(layer.features + 1)
+    lost = arithmetic.lost(layer.features, layer.features, norm)
+    there, back = (_rounding(factor, size, *lost, norm) for size in (bias, 0.0))
+    return _block(layer, matrix_norm_bound(weight), bias, there, back, shape, arithmetic)
+
+
+def _sll_conv(layer: SLLConv, shape: Shape, arithmetic: Arithmetic) -> Bounds:
+    """The kernel of K^T has the same taps, so what is said of `_conv` holds for it too."""
+    kernel, pixels = layer.weight.double().cpu(), math.prod(shape[1:])
+    slope = conv_norm_bound(kernel, shape[1:], (1, 1), (layer.kernel_size // 2,) * 2, "circular")
+    bias, length = rounded_up(_norm(layer.bias) * math.sqrt(pixels)), kernel[0].numel()
+    norm, factor = rounded_up(_norm(kernel.abs().sum((2, 3))), length), arithmetic.gamma(length + 1)
+    lost = arithmetic.lost(length, math.prod(shape), _norm(kernel))
+    there, back = (_rounding(factor, size, *lost, norm) for size in (bias, 0.0))
+    return _block(layer, slope, bias, there, back, shape, arithmetic)
+
+
+def _block(layer: SLL | SLLConv, slope: float, bias: float, there, back, shape: Shape, arithmetic: Arithmetic) -> Bounds:
+    """Of h - 2 W^T ReLU(W h + b) with c >= ||W||^2, the slope is at most max(1, 2 c - 1). W may be a convolution.
 
     Let D be the difference of two inputs, d = W D, and z the difference of the two outputs of ReLU. Each z_i lies between 0 and
     d_i, so z.z <= z.d and z.z <= d.d <= c D.D. The difference of the outputs has the square
@@ -109,11 +128,12 @@ def _sll(layer: SLL, shape: Shape, arithmetic: Arithmetic) -> Bounds:
 
     at most D.D if c <= 1, else at most D.D (1 + 4 (c - 1) c) = D.D (2 c - 1)^2. (SLL with its diagonal matrix taken into W and
     b: Araujo, Havens, Delattre, Allauzen and Hu, ICLR 2023.) By its parts the slope would be 1 + 2 c.
+
+    Args:
+        slope: at least ||W||, which is ||W^T|| too.
+        bias: at least the norm of all biases.
+        there, back: `relative` and `absolute` of h -> W h + b and of W^T.
     """
-    weight, bias = layer.weight.double().cpu(), _norm(layer.bias)
-    slope, norm, factor = matrix_norm_bound(weight), _norm(weight), arithmetic.gamma(layer.features + 1)
-    lost = arithmetic.lost(layer.features, layer.features, norm)
-    there, back = (_rounding(factor, size, *lost, norm) for size in (bias, 0.0))
     twice = Bounds(2 * slope, 0.0, 2 * back[0], 2 * back[1])  # to double a number rounds nothing
     branch = Bounds(slope, bias, *there).then(_selection(layer, shape, arithmetic)).then(twice)
     return _sum(branch, max(1.0, rounded_up(2 * slope * slope - 1)), shape, arithmetic)
@@ -161,6 +181,7 @@ PROOFS: dict[str, Callable[[nn.Module, Shape, Arithmetic], Bounds]] = {  # of a 
     "max_pool": _selection,
     "residual": _residual,
     "sll": _sll,
+    "sll_conv": _sll_conv,
 }
 
 

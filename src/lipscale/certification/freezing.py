@@ -13,7 +13,7 @@ from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.networks.maxmin import MaxMin
 from lipscale.networks.network import LipschitzNetwork, layer_family
-from lipscale.networks.sll import SLL
+from lipscale.networks.sll import SLL, SLLConv
 
 NEARLY_ORTHOGONAL = 0.05  # how far below 1 rounding brings the norm of an orthogonal layer: what orthogonium's tests allow for
 
@@ -48,7 +48,7 @@ def freeze(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwor
         entry = _entry(layer, index)
         if index:
             specification.append({"layer": "maxmin"})
-        if entry["layer"] != "conv" and not flat:
+        if entry["layer"] in ("dense", "sll") and not flat:
             specification.append({"layer": "flatten"})
             flat = True
         name = f"{len(specification)}"
@@ -65,10 +65,12 @@ def freeze(network: LipschitzNetwork, image_shape: Sequence[int]) -> PlainNetwor
     return plain.eval()
 
 
-def _entry(layer: nn.Linear | nn.Conv2d | SLL, index: int) -> dict:
+def _entry(layer: nn.Linear | nn.Conv2d | SLL | SLLConv, index: int) -> dict:
     """The entry of a layer in the specification of a PlainNetwork."""
     if isinstance(layer, SLL):
         entry = {"layer": "sll", "features": layer.features}
+    elif isinstance(layer, SLLConv):
+        entry = {"layer": "sll_conv", "channels": layer.channels, "kernel_size": layer.kernel_size}
     elif isinstance(layer, nn.Linear):
         entry = {"layer": "dense", "in_features": layer.in_features, "out_features": layer.out_features}
     elif (
@@ -117,7 +119,9 @@ def _within_unit_norm(weight: torch.Tensor, entry: dict, side: int, family: Modu
 
 def norm_bound(weight: torch.Tensor, entry: dict, side: int) -> float:
     """A guaranteed upper bound on the l2 norm of a layer's matrix at input size `side`, in pixels."""
-    if entry["layer"] != "conv":
+    if entry["layer"] in ("dense", "sll"):
         return matrix_norm_bound(weight)
+    if entry["layer"] == "sll_conv":
+        return conv_norm_bound(weight, (side, side), (1, 1), (entry["kernel_size"] // 2,) * 2, "circular")
     stride, padding = (entry["stride"],) * 2, (entry["padding"],) * 2
     return conv_norm_bound(weight, (side, side), stride, padding, entry["padding_mode"])

@@ -45,6 +45,15 @@ def square(layer: nn.Module, shape: Shape) -> Shape:
     return shape
 
 
+def conv_block(layer: nn.Module, shape: Shape) -> Shape:
+    """Of a circular convolution that keeps the shape, with half of its odd kernel as padding."""
+    _check_channels(shape, layer.channels)
+    _check_whole(1, layer.channels, layer.kernel_size)
+    if layer.kernel_size % 2 == 0 or layer.kernel_size > min(shape[1:]):
+        raise ValueError(f"a circular kernel of {layer.kernel_size}; allowed: an odd number, at most the sides of the input")
+    return shape
+
+
 def conv(layer: nn.Conv2d, shape: Shape) -> Shape:
     _check_channels(shape, layer.in_channels)
     _check_whole(1, *layer.kernel_size, *layer.stride, *layer.dilation)

@@ -76,7 +76,10 @@ def from_modules(network: nn.Module, image_shape: Sequence[int], lipschitz: floa
     fixed = unwrapped(network)
     layers = nn.Sequential(*_plain_layers(fixed, ""))
     copy = PlainNetwork(specification_of(layers), math.inf, image_shape)
-    copy.load_state_dict({name: tensor.detach().float() for name, tensor in layers.state_dict().items()})
+    try:
+        copy.load_state_dict({name: tensor.detach().float() for name, tensor in layers.state_dict().items()})
+    except RuntimeError as error:  # weights of another shape than their layer says
+        raise LipscaleError(f"export: {' '.join(str(error).split())}") from None
     copy.lipschitz = max(bounds(copy, copy.image_shape).slope, float(lipschitz or 0.0))
     check_same_function(network, fixed, copy)
     return copy.eval()

@@ -19,7 +19,7 @@ from lipscale.certification.plain_modules import Centre, GroupSort2, Residual, S
 from lipscale.errors import LipscaleError
 from lipscale.networks.circular import convolved
 from lipscale.networks.maxmin import MaxMin
-from lipscale.networks.sll import SLL
+from lipscale.networks.sll import SLL, SLLConv
 
 _DEEPEST = 4  # branches within branches
 
@@ -75,6 +75,7 @@ KINDS = {
     ),
     "residual": Kind(Residual, output_shape=_residual_shape),
     "sll": Kind(SLL, ("features",), output_shape=layer_shapes.square),
+    "sll_conv": Kind(SLLConv, ("channels", "kernel_size"), output_shape=layer_shapes.conv_block),
 }
 KIND_OF = {kind.build: name for name, kind in KINDS.items()} | {orthogonium.MaxMin: "maxmin"}  # the same function
 ALLOWED = ", ".join(KINDS)

@@ -11,7 +11,7 @@ def specification_of(network: nn.Sequential, where: str = "") -> list[dict]:
     for position, layer in enumerate(network):
         name = kind_of(layer, f"{where}{position}")
         entry = {"layer": name} | {argument: getattr(layer, argument) for argument in KINDS[name].arguments}
-        if name in ("dense", "conv", "sll"):
+        if name in ("dense", "conv", "sll", "sll_conv"):
             entry["bias"] = layer.bias is not None
         if isinstance(layer, Residual):
             entry["branch"] = specification_of(layer.branch, f"{where}{position}.")

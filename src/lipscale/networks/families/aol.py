@@ -37,7 +37,11 @@ def rescaled(layer: nn.Linear) -> nn.Linear:
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, **arguments) -> nn.Conv2d:
-    layer = nn.Conv2d(in_channels, out_channels, kernel_size, **arguments)
+    return rescaled_conv(nn.Conv2d(in_channels, out_channels, kernel_size, **arguments))
+
+
+def rescaled_conv(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with a kernel whose convolution has norm 1 at most."""
     padded = any(2 * padding >= side for padding, side in zip(layer.padding, layer.kernel_size, strict=True))
     if layer.groups != 1 or layer.dilation != (1, 1) or padded:
         raise ValueError(f"an AOL layer {layer}; allowed: groups and dilation 1, padding less than half of the kernel")

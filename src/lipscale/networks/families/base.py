@@ -5,7 +5,8 @@ A family is a module of this package with
     CONSTRAINED     True: each layer is 1-Lipschitz, up to rounding; False: layers have no constraint
     ORTHOGONAL      True: each layer has norm 1, up to rounding; read by `lipscale.certification.freezing`
     dense, conv     build a layer; arguments as for torch.nn.Linear and torch.nn.Conv2d
-    plain           a copy of a layer with fixed weights, as torch.nn.Linear, torch.nn.Conv2d or `lipscale.networks.sll.SLL`
+    plain           a copy of a layer with fixed weights, as torch.nn.Linear, torch.nn.Conv2d or a block of
+                    `lipscale.networks.sll`
 """
 
 import torch
