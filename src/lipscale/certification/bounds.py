@@ -78,7 +78,7 @@ def _conv(layer: nn.Conv2d, shape: Shape, arithmetic: Arithmetic) -> Bounds:
     pixels, length = math.prod(output_shape(layer, shape)[1:]), kernel[0].numel()
     bias, factor = rounded_up(_norm(layer.bias) * math.sqrt(pixels)), arithmetic.gamma(length + 1)
     lost = arithmetic.lost(length, layer.out_channels * pixels, _norm(kernel))
-    return Bounds(slope, bias, *_rounding(factor, bias, *lost, _norm(kernel.abs().sum((2, 3)))))
+    return Bounds(slope, bias, *_rounding(factor, bias, *lost, rounded_up(_norm(kernel.abs().sum((2, 3))), length)))
 
 
 def _scale(layer: Scale, shape: Shape, arithmetic: Arithmetic) -> Bounds:
