@@ -7,35 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from image_folders import FORMS, decoded, picture, write_folder
+from image_folders import FORMS, decoded, write_folder
+from imagenet_folders import WNIDS, imagenet_tree, tiny_imagenet_tree
 from lipscale.data.prepare import prepare
 from lipscale.data.source import Source
 from lipscale.data.sources import imagenet, tiny_imagenet
 from lipscale.errors import LipscaleError
 from lipscale.store.dataset import read_dataset, write_dataset
 
-WNIDS = ("n01443537", "n01629819", "n02124075")
-BOX = "\t0\t32\t44\t62"
-
 
 def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).transpose(2, 0, 1)
-
-
-def tiny() -> dict[str, bytes]:
-    """Two training and two validation images of each class; images of test/ have no labels."""
-    top, of_val = "tiny-imagenet-200", [WNIDS[number % 3] for number in (2, 0, 1, 1, 0, 2)]
-    found = {f"{top}/wnids.txt": "\n".join(reversed(WNIDS)).encode(), f"{top}/words.txt": b"n01443537\tgoldfish\n"}
-    for number, name in enumerate(WNIDS):
-        found[f"{top}/train/{name}/{name}_boxes.txt"] = f"{name}_0.JPEG{BOX}".encode()
-        for image in range(2):
-            mode = "L" if image else "RGB"  # some of its images are grey
-            found[f"{top}/train/{name}/images/{name}_{image}.JPEG"] = picture(mode, (64, 64), 10 * number + image, "jpeg")
-    for number in range(6):
-        found[f"{top}/val/images/val_{number}.JPEG"] = picture("RGB", (64, 64), 100 + number, "jpeg")
-    lines = (f"val_{number}.JPEG\t{name}{BOX}\n" for number, name in enumerate(of_val))
-    found[f"{top}/val/val_annotations.txt"] = "".join(lines).encode()
-    return found | {f"{top}/test/images/test_0.JPEG": picture("RGB", (64, 64), 200, "jpeg")}
 
 
 def load_tiny(path) -> Source:
@@ -44,7 +26,7 @@ def load_tiny(path) -> Source:
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
 def test_tiny_imagenet(form, tmp_path):
-    content, source = tiny(), load_tiny(FORMS[form](tmp_path, tiny()))
+    content, source = tiny_imagenet_tree(), load_tiny(FORMS[form](tmp_path, tiny_imagenet_tree()))
     assert source.classes == sorted(WNIDS)
     assert source.train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert source.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -67,24 +49,10 @@ def test_tiny_imagenet(form, tmp_path):
     ],
 )
 def test_tiny_imagenet_that_is_not_whole_is_named(change, said, tmp_path):
-    content = tiny() | {f"tiny-imagenet-200/{name}": data for name, data in change.items()}
+    content = tiny_imagenet_tree() | {f"tiny-imagenet-200/{name}": data for name, data in change.items()}
     folder = write_folder(tmp_path / "images", {name: data for name, data in content.items() if data is not None})
     with pytest.raises(LipscaleError, match=said):
         load_tiny(folder)
-
-
-def imagenet_tree(flat: bool) -> dict[str, bytes]:
-    """Images of many sizes; of a flat val/, meta.bin has the classes in the order of the images' names."""
-    found, synsets = {}, [WNIDS[number % 3] for number in (2, 0, 1, 1, 0, 2)]
-    for number, name in enumerate(WNIDS):
-        for image in range(2):
-            found[f"train/{name}/{name}_{image}.JPEG"] = picture("RGB", (80 + 9 * image, 70), 10 * number + image, "jpeg")
-    for number, name in enumerate(synsets):
-        file = f"ILSVRC2012_val_{number + 1:08}.JPEG"
-        found[f"val/{file}" if flat else f"val/{name}/{file}"] = picture("RGB", (90, 66), 100 + number, "jpeg")
-    buffer = io.BytesIO()
-    torch.save(({name: (name,) for name in WNIDS}, synsets), buffer)
-    return found | ({"meta.bin": buffer.getvalue()} if flat else {})
 
 
 def load_imagenet(path, image_size: int = 32) -> Source:
@@ -133,7 +101,7 @@ def test_a_flat_imagenet_needs_the_classes_of_its_images(meta, said, tmp_path):
 
 
 def test_they_are_prepared(tmp_path):
-    path = write_folder(tmp_path / "images", tiny())
+    path = write_folder(tmp_path / "images", tiny_imagenet_tree())
     settings = tiny_imagenet.Settings(name="tiny_imagenet", path=str(path), validation_images=3, image_size=16)
     write_dataset(tmp_path / "data", *prepare(settings))
     dataset = read_dataset(tmp_path / "data")

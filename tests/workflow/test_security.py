@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from conftest import ROOT, snakemake
-from image_folders import tree, write_folder
+from image_folders import write_folder
+from imagenet_folders import imagenet_tree, tiny_imagenet_tree
 from lipscale import config as configs
 from lipscale.certification.model_file import load
 from lipscale.cli import main
@@ -184,26 +186,38 @@ def test_sources_read_nothing_that_could_be_code():
         assert needed.get(name, {}).items() <= words.items(), f"{path} calls {name} with {words}"
 
 
-def small(tiny: dict, data: Path) -> dict:
-    """The smallest experiment with every rule of the workflow, on the images in `data`."""
-    tiny["dataset"] = {"name": "imagefolder", "path": str(data), "validation_images": 4, "image_size": 8}
-    tiny["training"] |= {"epochs": 1, "batch_size": 8}
-    tiny["runs"] = {"seeds": [0], "list_initial_lipschitz": [1], "fixed_lipschitz": [2]}
-    tiny["evaluation"] |= {"attack_images": 2, "spot_check_images": 0}
-    return tiny
-
-
 RULES = ("claims", "draw_figure3", "summarise", "page_claims", "page_runs", "page_provenance")  # and all that they need
+LARGE = {
+    "tiny-imagenet": tiny_imagenet_tree,
+    "imagenet64": lambda: imagenet_tree(flat=False),
+    "imagenet": lambda: imagenet_tree(flat=True),
+}  # configs, and their images
+
+
+def smallest(config: dict, data: Path) -> dict:
+    """A config with the images in `data`, on the CPU, with two runs of a small network."""
+    config["dataset"] |= {"path": str(data), "validation_images": 3}
+    config["network"] = {"architecture": "convnet", "patch": 16, "channels": [4], "depth": 1, "widths": [8]}
+    config["training"] |= {"epochs": 1, "batch_size": 2}
+    config["runs"] = {"seeds": [0], "list_initial_lipschitz": [1], "fixed_lipschitz": [2]}
+    config["evaluation"] |= {"attack_images": 2, "spot_check_images": 0}
+    config["figures"] = {"posthoc_lipschitz": 2}
+    config["compute"] |= {"device": "cpu", "threads": 1, "precision": "float32", "pack": True}
+    return config
 
 
 @pytest.mark.slow
-def test_names_of_folders_never_reach_a_shell_as_syntax(tmp_path, tiny):
+@pytest.mark.parametrize("name", LARGE)
+def test_names_of_folders_never_reach_a_shell_as_syntax(tmp_path, name):
+    """On the way the configs for large data, made small, are run from images to a figure."""
     folder = tmp_path / f"{NAME} {BRACES}"
     folder.mkdir()
-    config = small(tiny, write_folder(folder / f"images {NAME} {BRACES}", tree(8)))
+    data = write_folder(folder / f"images {NAME} {BRACES}", LARGE[name]())
+    config = smallest(yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()), data)
     snakemake(folder, config, "--cores", 2, "--", *RULES)
-    assert (folder / "results" / "tiny" / "tables" / "claims.csv").exists()
-    assert (folder / "results" / "tiny" / "figures" / "figure3.png").exists()
+    results = folder / "results" / config["experiment"]
+    assert (results / "tables" / "claims.csv").exists()
+    assert (results / "figures" / "figure3.png").exists()
     assert not list(tmp_path.rglob("pwned"))
     assert not (ROOT / "pwned").exists()
 
