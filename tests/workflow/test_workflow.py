@@ -353,12 +353,14 @@ def test_a_failing_job_shows_its_sentence(tmp_path, tiny):
 
 
 def test_certificates_are_falsified(finished, results):
-    """Of one run, as attacks take their time; the rule that joins all of them is dry-run."""
-    config = {**TINY, "evaluation": {**TINY["evaluation"], "falsify_images": 5}, "compute": {"pack": False}}
-    run = "fixed-20-seed0"
-    snakemake(finished, config, "--cores", 2, "--", f"results/tiny/runs/{run}/falsification.json", root=finished)
-    row = falsification_row(RunFolder(results / "runs" / run))
-    assert (row["run"], row["images"], row["broken"]) == (run, 5, 0)
+    """Of one setting, as attacks take their time; the rule that joins all of them is dry-run."""
+    config = {**TINY, "evaluation": {**TINY["evaluation"], "falsify_images": 5}}
+    snakemake(finished, config, "--cores", 2, "--", "results/tiny/runs/fixed-20-seed0/falsification.json", root=finished)
+    folders = [RunFolder(results / "runs" / f"fixed-20-seed{seed}") for seed in TINY["runs"]["seeds"]]
+    table = pd.DataFrame([falsification_row(folder) for folder in folders])
+    assert table["run"].tolist() == ["fixed-20-seed0", "fixed-20-seed1"]
+    assert table["images"].tolist() == [5, 5]
+    assert table["broken"].tolist() == [0, 0]
     said = snakemake(finished, config, "--dry-run", "--", "falsify", root=finished).stdout
     assert planned(said) == {"falsify_certificates", "tabulate_falsifications", "falsify"}
 
