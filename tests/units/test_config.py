@@ -159,7 +159,7 @@ def test_data_set_alone_is_checked_as_a_section():
 
 
 def test_overrides(tiny):
-    changed_config = configs.overridden(tiny, ["training={epochs: 10}", "experiment=other", "figures={posthoc_lipschitz: 1}"])
+    changed_config = configs.overridden(tiny, ["training={epochs: 10}", "experiment=other", "runs={fixed_lipschitz: [1]}"])
     experiment = configs.check(changed_config)
     assert (experiment.training.epochs, experiment.training.batch_size) == (10, 128)
     assert (experiment.experiment, experiment.figures.posthoc_lipschitz) == ("other", 1)

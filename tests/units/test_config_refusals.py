@@ -173,7 +173,7 @@ BAD = {
     ),
     "a post-hoc L that is not trained": (
         {"figures": {"posthoc_lipschitz": 7}},
-        "figures.posthoc_lipschitz is 7; allowed: one of runs.fixed_lipschitz, [1, 20]",
+        "figures.posthoc_lipschitz is 7; allowed: one of runs.fixed_lipschitz, [20]",
     ),
     "a step of one": ({"feedback": {"largest_step": 1}}, "feedback.largest_step is 1; allowed: a number greater than 1"),
     "a name that leaves results": ({"experiment": "../x"}, "experiment is '../x'; allowed: up to 100 letters"),

@@ -140,13 +140,13 @@ def test_bad_config_of_a_run_is_refused(run, case):
 
 def test_variants_are_settings_of_their_own(tiny):
     tiny["runs"]["variants"] = [
-        {"offsets": [18, 36.5], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [1]},
+        {"offsets": [18, 36.5], "list_initial_lipschitz": [0.1], "fixed_lipschitz": [20]},
         {"calibration_data": "continue", "offsets": [36], "list_initial_lipschitz": [0.1]},
     ]
     names = [run.setting for run in configs.runs(configs.check(tiny)) if run.seed == 0]
     assert names == [
         *("list-0.1", "list-100", "list-0.1-xi18", "list-0.1-xi36.5", "list-0.1-xi36-continue"),
-        *("fixed-1", "fixed-20", "fixed-1-xi18", "fixed-1-xi36.5", "unconstrained"),
+        *("fixed-20", "fixed-20-xi18", "fixed-20-xi36.5", "unconstrained"),
     ]
     runs = {run.run: run for run in configs.runs(configs.check(tiny))}
     run = runs["list-0.1-xi36-continue-seed1"]

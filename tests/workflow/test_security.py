@@ -187,11 +187,7 @@ def test_sources_read_nothing_that_could_be_code():
 
 
 RULES = ("claims", "draw_figure3", "summarise", "page_claims", "page_runs", "page_provenance")  # and all that they need
-LARGE = {
-    "tiny-imagenet": tiny_imagenet_tree,
-    "imagenet64": lambda: imagenet_tree(flat=False),
-    "imagenet": lambda: imagenet_tree(flat=True),
-}  # configs, and their images
+LARGE = {"tiny-imagenet": tiny_imagenet_tree, "imagenet": lambda: imagenet_tree(flat=True)}  # configs, and their images
 
 
 def smallest(config: dict, data: Path) -> dict:
