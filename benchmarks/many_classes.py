@@ -2,9 +2,9 @@
 
     python benchmarks/many_classes.py --images 50000 --classes 1000 --output many_classes.csv
 
-Temperature, sweep, calibration and reliability of `evaluate`, for a validation and a test split that share their logits: of
-two, the memory of one more table of logits has to be added. Then the constants of all pairs of classes of a last layer with
-512 inputs, and the radii of all images. Peak memory is that of the process so far, as the operating system counts it.
+Temperature, sweep, calibration and reliability of `evaluate`, for a validation and a test split. Then the constants of all
+pairs of classes of a last layer with 512 inputs, and the radii of all images. Peak memory is that of the process so far, as the
+operating system counts it.
 """
 
 import argparse
@@ -36,6 +36,15 @@ def network(classes: int) -> PlainNetwork:
     return made
 
 
+def split(options: argparse.Namespace, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels of images of which some are right."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(options.classes, size=options.images)
+    logits = generator.standard_normal((options.images, options.classes))
+    logits[np.arange(options.images), labels] += 3
+    return logits, labels
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=50_000)
@@ -44,10 +53,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="CSV file; default: standard output")
     options = parser.parse_args()
     calibration.SWEEP = np.geomspace(1e-5, 1e7, options.temperatures)
-    generator = np.random.default_rng(0)
-    labels = generator.integers(options.classes, size=options.images)
-    logits = generator.standard_normal((options.images, options.classes))
-    logits[np.arange(options.images), labels] += 3
     rows, start = [], time.perf_counter()
 
     def done(step: str) -> None:
@@ -57,12 +62,13 @@ def main() -> None:
         print(*rows[-1], file=sys.stderr, flush=True)
         start = time.perf_counter()
 
+    validation, test = split(options, 0), split(options, 1)
     done("logits")
-    calibration.calibrate(logits, labels, logits, labels, 1.0)
+    calibration.calibrate(*validation, *test, 1.0)
     done("calibration")
     promise = certificate(network(options.classes))
     done("pairs of classes")
-    certified_radii(logits, labels, promise)
+    certified_radii(*test, promise)
     done("radii")
     with options.output.open("w", newline="") if options.output else sys.stdout as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-LARGEST = 2**22  # values of a part: 32 MiB in float64
+LARGEST = 2**18  # values of a part: 2 MiB in float64, which stay in the cache
 
 
 def parts(rows: int, columns: int) -> Iterator[slice]:

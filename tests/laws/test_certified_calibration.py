@@ -191,26 +191,26 @@ def test_no_attack_exceeds_a_bound(attacked, epsilon):
     bounds, rows = certified_calibration(clean, labels, found, epsilon), np.arange(len(labels))
     intervals = confidence_intervals(clean, found, epsilon)
     low, high = intervals.low, intervals.high
-    tables = [probabilities(logits) for logits in reached[epsilon]]
-    for logits, table in zip(reached[epsilon], tables, strict=True):
+    for logits in reached[epsilon]:
+        table = probabilities(logits)
         assert (low <= table).all()
         assert (table <= high).all()
         assert intervals.possible[rows, table.argmax(axis=1)].all()
         assert log_losses(logits, labels).mean() <= bounds.certified_nll
-        assert brier_scores(table, labels).mean() <= bounds.certified_brier
+        assert brier_scores(logits, labels).mean() <= bounds.certified_brier
         assert expected_calibration_error(table, labels) <= bounds.worst_case_ece
     # the best attack of each image, of which an attacker may choose
     assert np.max([log_losses(logits, labels) for logits in reached[epsilon]], axis=0).mean() <= bounds.certified_nll
-    assert np.max([brier_scores(table, labels) for table in tables], axis=0).mean() <= bounds.certified_brier
+    assert np.max([brier_scores(logits, labels) for logits in reached[epsilon]], axis=0).mean() <= bounds.certified_brier
 
 
 def test_bounds_are_not_far_from_attacks(attacked):
     """So that bounds that say nothing do not pass: at 8/255, attacks reach half of the gap to the clean value."""
     _, clean, labels, found, reached = attacked
     bounds = certified_calibration(clean, labels, found, 8)
-    clean_loss, clean_score = log_losses(clean, labels).mean(), brier_scores(probabilities(clean), labels).mean()
+    clean_loss, clean_score = log_losses(clean, labels).mean(), brier_scores(clean, labels).mean()
     loss = max(log_losses(logits, labels).mean() for logits in reached[8])
-    score = max(brier_scores(probabilities(logits), labels).mean() for logits in reached[8])
+    score = max(brier_scores(logits, labels).mean() for logits in reached[8])
     assert loss - clean_loss > 0.5 * (bounds.certified_nll - clean_loss)
     assert score - clean_score > 0.5 * (bounds.certified_brier - clean_score)
 
@@ -225,7 +225,7 @@ def test_bounds_rise_with_epsilon_from_the_clean_values(attacked):
     table = probabilities(clean)
     # no confidence is on the edge of a bin, so that the ECE is the plain one
     assert bounds[0].certified_nll == pytest.approx(log_losses(clean, labels).mean(), rel=1e-10)
-    assert bounds[0].certified_brier == pytest.approx(brier_scores(table, labels).mean(), rel=1e-10)
+    assert bounds[0].certified_brier == pytest.approx(brier_scores(clean, labels).mean(), rel=1e-10)
     assert bounds[0].worst_case_ece == pytest.approx(expected_calibration_error(table, labels), abs=1e-10)
 
 
@@ -253,7 +253,7 @@ def test_a_linear_network_of_two_classes_reaches_its_bounds():
     bounds = certified_calibration(clean, np.array([0]), certificate(network), 36)
     reached = log_losses(moved, np.array([0]))[0]
     assert reached <= bounds.certified_nll <= reached * (1 + 1e-9)
-    score = brier_scores(probabilities(moved), np.array([0]))[0]
+    score = brier_scores(moved, np.array([0]))[0]
     assert score <= bounds.certified_brier <= score * (1 + 1e-9)
 
 

@@ -53,8 +53,8 @@ def test_without_resampling_the_measures_are_the_plain_ones(network):
     right = logits.argmax(axis=1) == labels
     ece = expected_calibration_error(table, labels)
     assert weighted_ece(table.max(axis=1), right, once) == pytest.approx([ece, ece], rel=1e-5)
-    values = np.stack([right, log_losses(logits, labels), brier_scores(table, labels)], axis=1)
-    plain = [accuracy(logits, labels), log_losses(logits, labels).mean(), brier_scores(table, labels).mean()]
+    values = np.stack([right, log_losses(logits, labels), brier_scores(logits, labels)], axis=1)
+    plain = [accuracy(logits, labels), log_losses(logits, labels).mean(), brier_scores(logits, labels).mean()]
     assert weighted_mean(values, once) == pytest.approx(np.array([plain, plain]), rel=1e-5)
     assert weighted_mean(right, once) == pytest.approx([plain[0]] * 2, rel=1e-6)
 

@@ -21,6 +21,7 @@ from lipscale.evaluation.metrics import (
     log_losses,
     probabilities,
     reliability,
+    top_label,
 )
 from lipscale.method.temperature import fit_temperature, nll
 
@@ -47,53 +48,55 @@ def test_ece_against_netcal(classes, scale):
     assert ours == pytest.approx(netcal_ece(logits, labels), rel=1e-9, abs=1e-12)
 
 
-def random_table(scale: float, classes: int, images: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and labels, about half of which are the largest."""
+def random_logits(scale: float, classes: int, images: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels, about half of which have the largest."""
     generator = np.random.default_rng(0)
     logits = scale * generator.normal(size=(images, classes))
     labels = np.where(generator.random(images) < 0.5, logits.argmax(axis=1), generator.integers(classes, size=images))
-    return probabilities(logits), labels
+    return logits, labels
 
 
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_classwise_ece_is_the_mean_of_netcals_binary_ece(classes, scale):
-    table, labels = random_table(scale, classes)
-    theirs = [ECE(15).measure(table[:, k], (labels == k).astype(int)) for k in range(classes)]
-    assert classwise_ece(table, labels) == pytest.approx(np.mean(theirs), rel=1e-9)
+    logits, labels = random_logits(scale, classes)
+    theirs = [ECE(15).measure(p, (labels == k).astype(int)) for k, p in enumerate(probabilities(logits).T)]
+    assert classwise_ece(logits, labels) == pytest.approx(np.mean(theirs), rel=1e-9)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
 def test_adaptive_ece_against_netcal(scale):
-    table, labels = random_table(scale, 10)
-    theirs = ECE(15, equal_intervals=False).measure(table.max(axis=1), (table.argmax(axis=1) == labels).astype(int))
-    assert adaptive_ece(table, labels) == pytest.approx(theirs, rel=1e-9)
+    logits, labels = random_logits(scale, 10)
+    confidence, predictions = top_label(logits)
+    theirs = ECE(15, equal_intervals=False).measure(confidence, (predictions == labels).astype(int))
+    assert adaptive_ece(logits, labels) == pytest.approx(theirs, rel=1e-9)
 
 
 def test_adaptive_ece_where_confidences_are_the_same():
     """Saturated confidences: equal values share a bin, whatever the order of the images."""
-    confidence = np.repeat([0.6, 1.0], [30, 70])
-    table, labels = np.stack([confidence, 1 - confidence], axis=1), np.tile([0, 0, 0, 0, 1], 20)
+    logits, labels = np.repeat([[np.log(1.5), 0], [1000, 0]], [30, 70], axis=0), np.tile([0, 0, 0, 0, 1], 20)  # 0.6 and 1
     shuffled = np.random.default_rng(0).permutation(100)
-    assert adaptive_ece(table, labels) == pytest.approx(0.3 * 0.2 + 0.7 * 0.2)
-    assert adaptive_ece(table[shuffled], labels[shuffled]) == pytest.approx(adaptive_ece(table, labels))
+    assert adaptive_ece(logits, labels) == pytest.approx(0.3 * 0.2 + 0.7 * 0.2)
+    assert adaptive_ece(logits[shuffled], labels[shuffled]) == pytest.approx(adaptive_ece(logits, labels))
 
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_brier_score_and_log_loss_against_scikit_learn(classes):
-    table, labels = random_table(1.0, classes)
+    logits, labels = random_logits(1.0, classes)
+    table = probabilities(logits)
     theirs = brier_score_loss(labels, table, labels=range(classes), scale_by_half=False)
-    assert brier_scores(table, labels).mean() == pytest.approx(theirs, rel=1e-12)
-    assert log_losses(np.log(table), labels).mean() == pytest.approx(log_loss(labels, table), rel=1e-9)
-    assert brier_scores(np.eye(3), np.array([0, 1, 0])) == pytest.approx([0, 0, 2])
+    assert brier_scores(logits, labels).mean() == pytest.approx(theirs, rel=1e-12)
+    assert log_losses(logits, labels).mean() == pytest.approx(log_loss(labels, table), rel=1e-9)
+    assert brier_scores(1000 * np.eye(3), np.array([0, 1, 0])) == pytest.approx([0, 0, 2])
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_bins_of_confidence_are_those_of_the_ece_and_of_scikit_learn(scale):
     generator = np.random.default_rng(0)
-    table = probabilities(scale * generator.normal(size=(500, 10)))
+    logits = scale * generator.normal(size=(500, 10))
+    table = probabilities(logits)
     labels = np.where(generator.random(500) < 0.5, table.argmax(axis=1), generator.integers(10, size=500))
-    images, confidence, share = reliability(table, labels)
+    images, confidence, share = reliability(logits, labels)
     there = images > 0
     assert images.sum() == 500
     assert np.isnan(confidence[~there]).all()
@@ -161,9 +164,10 @@ def test_what_is_measured(split):
     assert found.ece_scaled == netcal_ece(3 * logits, labels, ours)
     assert found.nll == nll(torch.from_numpy(3 * logits), torch.from_numpy(labels))
     assert found.nll_scaled == nll(torch.from_numpy(3 * logits), torch.from_numpy(labels), ours)
-    table, scaled = probabilities(3 * logits), probabilities(3 * logits, ours)
-    assert (found.brier, found.brier_scaled) == (brier_scores(table, labels).mean(), brier_scores(scaled, labels).mean())
-    assert (found.classwise_ece, found.adaptive_ece_scaled) == (classwise_ece(table, labels), adaptive_ece(scaled, labels))
+    brier, scaled = (brier_scores(3 * logits, labels, divisor).mean() for divisor in (1, ours))
+    assert (found.brier, found.brier_scaled) == (brier, scaled)
+    assert found.classwise_ece == classwise_ece(3 * logits, labels)
+    assert found.adaptive_ece_scaled == adaptive_ece(3 * logits, labels, ours)
     assert list(found.summary()) == [
         "temperature", "bounded", "netcal_temperature", "ece", "ece_scaled", "nll", "nll_scaled", "brier", "brier_scaled",
         "classwise_ece", "classwise_ece_scaled", "adaptive_ece", "adaptive_ece_scaled", "validation_accuracy", "validation_ece",

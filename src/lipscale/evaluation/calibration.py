@@ -29,11 +29,11 @@ from lipscale.evaluation.metrics import (
     top_label,
 )
 from lipscale.method.temperature import finite_temperature, fit_temperature, nll
-from lipscale.parts import parts
 
 # with scipy's default tolerances, as in netcal, the optimiser stops percents away from T* where nearly all images are right
 PATIENT = partial(minimize, options={"ftol": 1e-15, "gtol": 1e-10})
 LARGEST_DISAGREEMENT = 0.01  # relative, of netcal's T and ours
+LARGEST_CONFIRMED = 2**20  # logits that netcal is given, of which it makes many copies
 SWEEP = np.geomspace(1e-5, 1e7, 241)  # values of L' = L / T, twenty a decade; of 1 / T where L is infinite
 MEASURES = ("ece", "nll", "brier", "classwise_ece", "adaptive_ece")  # of the test split; they do not rest on T*
 SUMMARY = (
@@ -141,25 +141,24 @@ def calibrate(
 
 def measures(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
     """MEASURES of softmax(logits / temperature)."""
-    table = probabilities(logits, temperature)
     return {
         "ece": netcal_ece(logits, labels, temperature),
         "nll": nll(logits, labels, temperature),
-        "brier": float(brier_scores(table, labels).mean()),
-        "classwise_ece": classwise_ece(table, labels),
-        "adaptive_ece": adaptive_ece(table, labels),
+        "brier": float(brier_scores(logits, labels, temperature).mean()),
+        "classwise_ece": classwise_ece(logits, labels, temperature),
+        "adaptive_ece": adaptive_ece(logits, labels, temperature),
     }
 
 
 def _confirmed(logits: np.ndarray, labels: np.ndarray, ours: float, name: str) -> float:
-    """netcal's temperature; of a split with more logits than a part, that of the first part, as netcal takes much memory.
+    """netcal's temperature; of a split with more logits than LARGEST_CONFIRMED, that of its first images.
 
     Raises:
         LipscaleError: it differs from ours for the same images.
     """
-    first = next(parts(*logits.shape))
-    if first.stop < len(labels):
-        logits, labels = logits[first], labels[first]
+    if logits.size > LARGEST_CONFIRMED:
+        images = max(1, LARGEST_CONFIRMED // logits.shape[1])
+        logits, labels = logits[:images], labels[:images]
         ours = fit_temperature(logits, labels)
     theirs = netcal_temperature(logits, labels, near=ours)
     if abs(theirs / ours - 1) > LARGEST_DISAGREEMENT:
@@ -175,7 +174,7 @@ def reliability_rows(logits: np.ndarray, labels: np.ndarray, temperature: float)
     `confidence` and `accuracy` are None where no image has such a confidence.
     """
     for scaled, divisor in ((0, 1.0), (1, temperature)):
-        for k, (images, *means) in enumerate(zip(*reliability(probabilities(logits, divisor), labels), strict=True)):
+        for k, (images, *means) in enumerate(zip(*reliability(logits, labels, divisor), strict=True)):
             confidence, accuracy = (float(mean) if images else None for mean in means)
             row = (scaled, divisor, k / BINS, (k + 1) / BINS, int(images), confidence, accuracy)
             yield dict(zip(RELIABILITY_COLUMNS, row, strict=True))

@@ -38,10 +38,16 @@ def exact_logits(network: "PlainNetwork", images: torch.Tensor | np.ndarray, dev
     check_shape(images, network)
     size = evaluation_batch(network.image_shape)
     batches = images.split(size) if isinstance(images, torch.Tensor) else map(torch.from_numpy, in_parts(images, size))
+    first, logits = 0, None  # one table: two for a moment, as of torch.cat, are gigabytes with many images and classes
     # cuDNN may choose a fast transform, whose errors are not those of inner products
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
-        parts = [network(exact_pixels(batch.to(device))).cpu() for batch in batches]
-    return torch.cat(parts)
+        for batch in batches:
+            found = network(exact_pixels(batch.to(device)))
+            if logits is None:
+                logits = torch.empty(len(images), found.shape[1], dtype=found.dtype)
+            logits[first : first + len(found)] = found
+            first += len(found)
+    return logits
 
 
 def float32_logits(network: "PlainNetwork", images: torch.Tensor, device: torch.device) -> torch.Tensor:

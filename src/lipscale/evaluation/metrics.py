@@ -37,41 +37,50 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 
     Guo et al., ICML 2017, equation 3. Bins are (k / bins, (k + 1) / bins]. Probabilities (images, classes), labels (images,).
     """
-    confidence, correct, index = _binned(probabilities, labels, bins)
-    return _gaps(confidence, correct, index)
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    return _gaps(confidence, correct, bin_of(confidence, bins))
 
 
-def classwise_ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+def classwise_ece(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, bins: int = BINS) -> float:
     """Classwise ECE: mean over classes k of the ECE of p_k as the probability that the label is k, equal-width bins.
 
     Kull et al., NeurIPS 2019, equation 3; "static calibration error" of Nixon et al., CVPR workshops 2019. It sees all
     probabilities, not only the largest. Most of them are small, so its values are much smaller than those of the ECE.
-    netcal has no such measure; for one class it agrees with netcal's binary ECE.
+    netcal has no such measure; for one class it agrees with netcal's binary ECE. p = softmax(logits / temperature); logits
+    (images, classes), labels (images,).
     """
-    classes = np.arange(probabilities.shape[1])
-    return float(np.mean([_gaps(p, labels == k, bin_of(p, bins)) for k, p in zip(classes, probabilities.T, strict=True)]))
+    classes = np.arange(logits.shape[1])
+    gaps = np.zeros(len(classes) * bins)
+    for part in parts(*logits.shape):
+        p = probabilities(logits[part], temperature)
+        index, gap = bin_of(p, bins) + bins * classes, (labels[part, None] == classes) - p
+        gaps += np.bincount(index.ravel(), weights=gap.ravel(), minlength=len(gaps))
+    return float(np.mean([np.abs(gaps_of_class).sum() / len(labels) for gaps_of_class in gaps.reshape(-1, bins)]))
 
 
-def adaptive_ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+def adaptive_ece(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, bins: int = BINS) -> float:
     """Adaptive ECE of the top label: the ECE in bins of confidence that hold equally many images.
 
     Equal-mass bins: Nixon et al., CVPR workshops 2019; for the top label, "AdaECE" of Mukhoti et al., NeurIPS 2020. The edges
     are quantiles, and images of the same confidence share a bin, so that their order does not matter. netcal's ECE with
-    equal_intervals=False agrees, but fails where many confidences are 1.
+    equal_intervals=False agrees, but fails where many confidences are 1. Arguments as for `classwise_ece`.
     """
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    confidence, predictions = top_label(logits, temperature)
     edges = np.quantile(confidence, np.arange(1, bins) / bins)
-    return _gaps(confidence, correct, np.searchsorted(edges, confidence))
+    return _gaps(confidence, predictions == labels, np.searchsorted(edges, confidence))
 
 
-def brier_scores(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def brier_scores(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Brier score of each image, sum over classes k of (p_k - 1[k = label])^2, from 0 to 2, (images,).
 
-    Brier, Monthly Weather Review 1950, with all classes. Probabilities (images, classes), labels (images,).
+    Brier, Monthly Weather Review 1950, with all classes. Arguments as for `classwise_ece`.
     """
-    of_label = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
-    squares = [(probabilities[part] ** 2).sum(axis=1) for part in parts(*probabilities.shape)]
-    return np.concatenate(squares) - 2 * of_label + 1
+    found = np.empty(len(labels))
+    for part in parts(*logits.shape):
+        table = probabilities(logits[part], temperature)
+        of_label = np.take_along_axis(table, labels[part, None], axis=1)[:, 0]
+        found[part] = (table**2).sum(axis=1) - 2 * of_label + 1
+    return found
 
 
 def log_losses(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -82,18 +91,21 @@ def log_losses(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0)
     return found
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reliability(
+    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a reliability diagram shows (Guo et al., ICML 2017, section 2), in the bins of `expected_calibration_error`.
 
     Args:
-        probabilities: (images, classes).
+        logits: (images, classes).
         labels: (images,).
+        temperature: T, by which the logits are divided.
 
     Returns:
         Number of images, mean confidence and accuracy of the top label in each bin, (bins,) each; NaN where there is no image.
     """
-    confidence, correct, _ = _binned(probabilities, labels, bins)
-    return in_bins(confidence, correct, bins)
+    confidence, predictions = top_label(logits, temperature)
+    return in_bins(confidence, predictions == labels, bins)
 
 
 def in_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,12 +115,6 @@ def in_bins(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> tu
     counts = np.where(images > 0, images, np.nan)
     sums = (np.bincount(index, weights=values, minlength=bins) for values in (confidence, correct))
     return images, *(values / counts for values in sums)
-
-
-def _binned(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each image: confidence of the top label, whether it is right, and its bin."""
-    confidence = probabilities.max(axis=1)
-    return confidence, probabilities.argmax(axis=1) == labels, bin_of(confidence, bins)
 
 
 def _gaps(confidence: np.ndarray, correct: np.ndarray, index: np.ndarray) -> float:

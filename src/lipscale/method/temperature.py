@@ -11,6 +11,7 @@ which never falls. Two cases have no root. Both are detected exactly, before any
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -39,16 +40,18 @@ def fit_temperature(logits: Array, labels: Array) -> float:
         LipscaleError: there are no images, the logits are not finite, or shape, dtype or range of the labels is wrong.
     """
     logits, labels = _checked(logits, labels)
-    if not logits.isfinite().all():
+    if not all(logits[part].isfinite().all() for part in parts(*logits.shape)):
         raise LipscaleError("temperature: the logits hold NaN or infinity; allowed: finite numbers")
-    differences = logits - logits.gather(1, labels[:, None])  # z_j - z_y, (images, classes)
-
-    if differences.mean() >= 0:
+    of_label = logits.gather(1, labels[:, None])
+    if sum(table.sum().item() for _, table in _differences(logits, of_label)) >= 0:
         return math.inf
-    if differences.max() <= 0:
+    ends = [table.aminmax() for _, table in _differences(logits, of_label)]
+    smallest, largest = (torch.stack(end) for end in zip(*ends, strict=True))
+    if largest.max() <= 0:
         return 0.0
 
-    return _root(differences)
+    unit = max(largest.max().item(), -smallest.min().item())  # a scale-free problem: |z_j - z_y| <= 1
+    return _root(logits, of_label, unit)
 
 
 def finite_temperature(temperature: float) -> float:
@@ -74,13 +77,20 @@ def nll(logits: Array, labels: Array, temperature: float = 1.0) -> float:
     return sum(loss * (part.stop - part.start) for loss, part in losses) / len(labels)
 
 
-def _root(differences: torch.Tensor) -> float:
-    """T* where g has a root: z_j - z_y (images, classes) in float64, with a mean below 0 and a maximum above; overwritten."""
-    differences /= (unit := torch.maximum(differences.max(), -differences.min()))  # a scale-free problem: |z_j - z_y| <= 1
+def _differences(logits: torch.Tensor, of_label: torch.Tensor, unit: float = 1.0) -> Iterator[tuple[slice, torch.Tensor]]:
+    """(z_j - z_y) / unit (images, classes), in parts, which take less memory; z_y (images, 1)."""
+    return ((part, (logits[part] - of_label[part]) / unit) for part in parts(*logits.shape))
+
+
+def _root(logits: torch.Tensor, of_label: torch.Tensor, unit: float) -> float:
+    """T* where g has a root; the largest |z_j - z_y| is `unit`."""
+    sums = torch.empty_like(of_label[:, 0])  # one buffer: small tensors between those of parts fragment the heap
 
     def slope(log_beta: float) -> float:
-        beta, tables = math.exp(log_beta), (differences[part] for part in parts(*differences.shape))
-        return torch.cat([(torch.softmax(beta * table, dim=1) * table).sum(1) for table in tables]).mean().item()
+        beta = math.exp(log_beta)
+        for part, table in _differences(logits, of_label, unit):
+            torch.sum(torch.softmax(beta * table, dim=1) * table, dim=1, out=sums[part])
+        return sums.mean().item()
 
     low = high = 0.0
     while slope(low) >= 0:
@@ -91,7 +101,7 @@ def _root(differences: torch.Tensor) -> float:
         high += 2.0
         if high > LARGEST_LOG_BETA:
             return 0.0
-    return unit.item() / math.exp(brentq(slope, low, high, xtol=1e-9, rtol=1e-12))
+    return unit / math.exp(brentq(slope, low, high, xtol=1e-9, rtol=1e-12))
 
 
 def _checked(logits: Array, labels: Array) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lipscale.errors import LipscaleError
-from lipscale.evaluation.metrics import bin_of, brier_scores, log_losses, probabilities
+from lipscale.evaluation.metrics import bin_of, brier_scores, log_losses, top_label
 from lipscale.store.checksums import checked
 from lipscale.store.run_folder import RunFolder
 from lipscale.tables.curves import LARGEST_EPSILON
@@ -30,14 +30,13 @@ def scores(folder: RunFolder) -> dict[str, np.ndarray]:
     """
     arrays, temperature = folder.logits(), folder.json("calibration.json")["temperature"]
     logits, labels = arrays["test_logits"], arrays["test_labels"]
-    plain, scaled = probabilities(logits), probabilities(logits, temperature or 1.0)
     measures = {
-        "confidence": plain.max(axis=1),
-        "scaled_confidence": scaled.max(axis=1),
+        "confidence": top_label(logits)[0],
+        "scaled_confidence": top_label(logits, temperature or 1.0)[0],
         "nll": log_losses(logits, labels),
         "nll_scaled": log_losses(logits, labels, temperature or 1.0),
-        "brier": brier_scores(plain, labels),
-        "brier_scaled": brier_scores(scaled, labels),
+        "brier": brier_scores(logits, labels),
+        "brier_scaled": brier_scores(logits, labels, temperature or 1.0),
     }
     return measures if temperature else {name: values if "scaled" not in name else np.nan for name, values in measures.items()}
 

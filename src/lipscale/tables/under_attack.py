@@ -42,10 +42,9 @@ def _without_attack(folder: RunFolder) -> dict[str, float]:
     arrays = folder.logits()
     logits, labels, found = arrays["test_logits"][chosen], arrays["test_labels"][chosen], {}
     for suffix, temperature in {one["suffix"]: one["temperature"] for _, one in _cases(folder)}.items():
-        p = probabilities(logits, temperature)
         found[f"evaluated_nll{suffix}"] = float(log_losses(logits, labels, temperature).mean())
-        found[f"evaluated_brier{suffix}"] = float(brier_scores(p, labels).mean())
-        found[f"evaluated_ece{suffix}"] = expected_calibration_error(p, labels)
+        found[f"evaluated_brier{suffix}"] = float(brier_scores(logits, labels, temperature).mean())
+        found[f"evaluated_ece{suffix}"] = expected_calibration_error(probabilities(logits, temperature), labels)
     return found
 
 
