@@ -18,9 +18,11 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 def top_label(logits: np.ndarray, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """The largest of `probabilities` and its class, (images,) each."""
-    tables = (np.exp(_log_probabilities(logits[part], temperature)) for part in parts(*logits.shape))
-    confidence, label = zip(*((table.max(axis=1), table.argmax(axis=1)) for table in tables), strict=True)
-    return np.concatenate(confidence), np.concatenate(label)
+    confidence, label = np.empty(len(logits)), np.empty(len(logits), dtype=int)
+    for part in parts(*logits.shape):
+        logs = _log_probabilities(logits[part], temperature)
+        confidence[part], label[part] = np.exp(logs.max(axis=1)), logs.argmax(axis=1)
+    return confidence, label
 
 
 def _log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
