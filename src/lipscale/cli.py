@@ -24,6 +24,7 @@ STEPS = {  # that the workflow calls
     "attack": "AutoAttack on a sample of the test images of trained runs",
     "attack-shard": "a part of that, where jobs share the attack on a run",
     "attack-calibration": "attack the calibration of trained runs, and compare with its proven bounds",
+    "attack-calibration-shard": "a part of that, where jobs share the attack on a run",
     "tabulate": "join the files of all runs into tables",
     "tabulate-falsifications": "join the falsifications of all runs into a table",
     "claims": "give a verdict on each claim, from the tables or from published ones",

@@ -108,13 +108,14 @@ def test_attacks_cost_by_batch_and_by_image():
 
 def test_shards_start_more_jobs_of_the_same_work():
     evaluation = {"epsilons": [36, 72], "attack_batch_size": 20}
-    whole, split = (
-        estimate(tiny(evaluation=evaluation, compute={"pack": False, "shards": shards}), record()).stages["attack"]
-        for shards in (1, 3)
-    )
+    stages = [
+        estimate(tiny(evaluation=evaluation, compute={"pack": False, "shards": shards}), record()).stages for shards in (1, 3)
+    ]
+    whole, split = (of["attack"] for of in stages)
     assert (whole.jobs, split.jobs) == (10, 10 + 10 * 3 * 2)
     assert split.total == pytest.approx(whole.total + 4 * 60)
     assert split.longest == pytest.approx(4 + (whole.longest - 4) / 6)
+    assert [of["evaluate"].jobs for of in stages] == [10 + 8, 10 + 8 * (3 + 1)]  # the last 8 attack calibration
 
 
 def test_more_images_than_there_are_cannot_be_set_aside():

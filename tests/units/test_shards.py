@@ -1,16 +1,22 @@
 """An attack that is split over jobs: the files of one that is not, resumption, refusals."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conftest import snakemake
 from lipscale import config as configs
-from lipscale.attacks import autoattack, robustness
+from lipscale.attacks import autoattack, on_calibration, robustness
 from lipscale.cli import main
 from lipscale.errors import LipscaleError
+from lipscale.steps import attack_calibration
+from lipscale.steps.attack import partial
 from lipscale.store import files
-from lipscale.store.run_folder import PARTIAL, SHARDS, RunFolder
+from lipscale.store.run_folder import CALIBRATION_SHARDS, PARTIAL, SHARDS, RunFolder
 from short_experiment import OTHER, write_settings
 
 EPSILONS = [72, 18, 36]
@@ -106,6 +112,80 @@ def test_a_stopped_shard_resumes_and_a_finished_one_is_restored(split, batches, 
     assert files.read_json(run.shard(72, 1))["survived"] == resumed
 
 
+def found_on_calibration(run: RunFolder) -> list:
+    """The outputs of the attack on calibration, its summary without times."""
+    facts = files.read_json(run / "calibration_attack.json")
+    assert facts.pop("seconds") > 0
+    return [facts, *((run / name).read_bytes() for name in ("calibration_attack.csv", "reliability_band.csv"))]
+
+
+def test_three_shards_find_of_calibration_what_one_job_finds(split, monkeypatch):
+    """Bit for bit: whole batches, and signs that rest on all images."""
+    whole = split(1)
+    assert main(["attack", str(whole.path)]) == main(["attack-calibration", str(whole.path)]) == 0
+    expected = found_on_calibration(whole)
+    run = split(3)
+    for shard in (3, 1, 2):
+        assert main(["attack-calibration-shard", str(run.path), str(shard)]) == 0
+    for name in attack_calibration.OUTPUTS:
+        (run / name).unlink()
+    monkeypatch.setattr(on_calibration._Attack, "batch", None)  # nothing is attacked again
+    assert main(["attack-calibration", str(run.path)]) == 0
+    assert found_on_calibration(run) == expected
+    names = {path.name for path in (run / CALIBRATION_SHARDS).iterdir() if path.is_file()}
+    assert names == {"1of3.npz", "2of3.npz", "3of3.npz"}
+
+
+def test_calibration_shards_that_are_missing_altered_or_of_other_settings_are_named(split, capsys):
+    run = split(2)
+    assert main(["attack", str(split(1).path)]) == 0
+    split(2)
+    assert main(["attack-calibration", str(run.path)]) == 1
+    assert "calibration-attack-shards/1of2.npz is missing; run the workflow" in capsys.readouterr().err
+    for shard in (1, 2):
+        assert main(["attack-calibration-shard", str(run.path), str(shard)]) == 0
+    run = split(2, attack_batch_size=5)
+    assert main(["attack-calibration", str(run.path)]) == 1
+    assert "1of2.npz was made with other settings; delete it and rerun" in capsys.readouterr().err
+    run.calibration_shard(1).write_bytes(b"")
+    assert main(["attack-calibration", str(run.path)]) == 1
+    assert "1of2.npz was altered" in capsys.readouterr().err
+    assert main(["attack-calibration-shard", str(run.path), "3"]) == 1
+    assert capsys.readouterr().err == "lipscale: SHARD is 3; allowed: from 1 to compute.shards, 2\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["attack-shard", "attack-calibration-shard"])
+def test_a_killed_shard_resumes(split, step):
+    """kill -9 after the first finished batch; what is found is what a shard finds that was not killed."""
+    run = split(1, epsilons=[72], attack_images=12, attack_batch_size=1)
+    assert main(["attack", str(run.path)]) == 0
+    run = split(2, epsilons=[72], attack_images=12, attack_batch_size=1)
+    epsilon, path = ([], run.calibration_shard(1)) if "calibration" in step else (["72"], run.shard(72, 1))
+    command = [sys.executable, "-m", "lipscale", step, str(run.path), *epsilon, "1"]
+    subprocess.run(command, check=True, capture_output=True)
+    whole, kept = contents(path), partial(path)
+    path.unlink()
+    kept.unlink()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not kept.exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert not path.exists()
+    subprocess.run(command, check=True, capture_output=True)
+    assert contents(path) == whole
+
+
+def contents(shard: Path) -> dict:
+    """What a shard found, without the time that it took."""
+    if shard.suffix == ".json":
+        return {name: value for name, value in files.read_json(shard).items() if name != "seconds"}
+    with np.load(shard) as arrays:
+        return {name: arrays[name].tobytes() for name in arrays.files if name != "seconds"}
+
+
 def test_shards_that_are_missing_altered_or_of_other_settings_are_named(split, capsys):
     run = split(2, epsilons=[18, 36])
     assert attack_shard(run, 36, 1) == 1
@@ -159,3 +239,13 @@ def test_the_workflow_plans_a_job_for_each_epsilon_and_shard(tmp_path: Path, tin
     (joined,) = (job for job in jobs if job.startswith("attack:"))
     assert joined.count("attack-shards/") >= 6
     assert ("gres=gpu:1" in second, "gres=gpu:1" in joined) == (True, False)
+
+
+def test_the_workflow_plans_a_job_for_each_shard_of_the_attack_on_calibration(tmp_path: Path, tiny):
+    tiny["compute"] = {"shards": 3, "device": "cuda"}
+    target = "results/tiny/runs/list-0.1-seed0/calibration_attack.csv"
+    said = snakemake(tmp_path, tiny, "--dry-run", "--cores", 2, "--", target).stdout
+    assert said.count("rule attack_calibration_shard:") == 3
+    (joined,) = (job for job in said.split("rule ") if job.startswith("attack_calibration:"))
+    assert all(f"calibration-attack-shards/{shard}of3.npz" in joined for shard in (1, 2, 3))
+    assert "gres=gpu:1" not in joined

@@ -77,6 +77,7 @@ rule attack_calibration:
         logits=of_heavy("logits.npz"),
         calibration=of_heavy("calibration.json"),
         attacked=of_heavy("attack.csv"),
+        shards=of_calibration_shards(),
     output:
         rows=of_heavy("calibration_attack.csv"),
         summary=of_heavy("calibration_attack.json"),
@@ -86,20 +87,53 @@ rule attack_calibration:
     benchmark:
         f"{RESULTS}/benchmarks/attack_calibration/{HEAVY_JOB}.tsv"
     group:
-        "attack"
+        "attack" if not SPLIT else "join"  # shards, of no group, come after `attack`
     conda:
         "../../envs/compute.yaml"
-    threads: COMPUTE.threads
+    threads: 1 if SPLIT else COMPUTE.threads
     resources:
         mem_mb=more_memory(COMPUTE.mem_mb),
         runtime=more_time(COMPUTE.attack_runtime),
-        gres=GPU,
-        gpu_share=GPU_SHARE,
+        gres="" if SPLIT else GPU,
+        gpu_share=0 if SPLIT else GPU_SHARE,
     params:
         settings=settings_of(lambda settings: settings.calibration_budgets),
         runs=runs_of,
     shell:
         "python -m lipscale attack-calibration {params.runs:q} 2>&1 | tee {log:q}"
+
+
+if SPLIT:
+
+    rule attack_calibration_shard:
+        input:
+            arrays=rules.prepare_data.output.arrays,
+            manifest=rules.prepare_data.output.manifest,
+            model=of_heavy("model.safetensors"),
+            logits=of_heavy("logits.npz"),
+            calibration=of_heavy("calibration.json"),
+            attacked=of_heavy("attack.csv"),
+        output:
+            f"{RESULTS}/runs/{HEAVY_JOB}/calibration-attack-shards/{{shard}}of{COMPUTE.shards}.npz",
+        log:
+            f"{RESULTS}/logs/attack_calibration/{HEAVY_JOB}-{{shard}}of{COMPUTE.shards}.txt",
+        benchmark:
+            f"{RESULTS}/benchmarks/attack_calibration/{HEAVY_JOB}-{{shard}}of{COMPUTE.shards}.tsv"
+        wildcard_constraints:
+            shard="[0-9]+",
+        conda:
+            "../../envs/compute.yaml"
+        threads: COMPUTE.threads
+        resources:
+            mem_mb=more_memory(COMPUTE.mem_mb),
+            runtime=more_time(COMPUTE.attack_runtime),
+            gres=GPU,
+            gpu_share=GPU_SHARE,
+        params:
+            settings=settings_of(lambda settings: settings.calibration_budgets),
+            run=subpath(output[0], ancestor=2),
+        shell:
+            "python -m lipscale attack-calibration-shard {params.run:q} {wildcards.shard} 2>&1 | tee {log:q}"
 
 
 # Not part of the experiment: `snakemake falsify` runs it.

@@ -57,7 +57,7 @@ GPU_SHARE = 100 // COMPUTE.jobs_per_gpu if GPU else 0  # in percent
 PACKED = COMPUTE.pack
 HEAVY_JOB = "{setting}" if PACKED else "{setting}-seed{seed}"
 LIGHT_JOB = "all" if PACKED else HEAVY_JOB
-SPLIT = COMPUTE.shards > 1  # where `attack` joins what `attack_shard` found
+SPLIT = COMPUTE.shards > 1  # where `attack` joins what `attack_shard` found, and `attack_calibration` likewise
 
 
 wildcard_constraints:
@@ -95,6 +95,12 @@ def of_shards(epsilons):
     numbers = range(1, COMPUTE.shards + 1) if SPLIT else []
     names = [f"{epsilon}-{number}of{COMPUTE.shards}.json" for epsilon in sorted(epsilons) for number in numbers]
     return [f"{RESULTS}/runs/{{setting}}-seed{{seed}}/attack-shards/{name}" for name in names]
+
+
+def of_calibration_shards():
+    """The same of the attack on calibration."""
+    numbers = range(1, COMPUTE.shards + 1) if SPLIT else []
+    return [of_heavy(f"calibration-attack-shards/{number}of{COMPUTE.shards}.npz") for number in numbers]
 
 
 def runs_of(wildcards, output):

@@ -12,6 +12,7 @@ COMPUTING = {
     "attack",
     "attack_shard",
     "attack_calibration",
+    "attack_calibration_shard",
     "falsify_certificates",
     "tabulate",
     "tabulate_falsifications",

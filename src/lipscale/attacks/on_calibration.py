@@ -21,7 +21,9 @@ import torch
 
 from lipscale.attacks.calibration_directions import DIRECTIONS, Aims, aims
 from lipscale.attacks.calibration_results import CalibrationAttack, Case
+from lipscale.attacks.calibration_state import State
 from lipscale.attacks.reached import Arrays, Ends, Reached
+from lipscale.attacks.selection import shard
 from lipscale.certification.certificate import Certificate
 from lipscale.certification.certified_calibration import ImageBounds, bounds_of_images, divided, summary
 from lipscale.certification.norms import UNIT, gamma
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 STEPS = 12
 FIRST_STEP, LAST_STEP = 1.0, 0.02  # lengths of steps, as shares of epsilon; between them a geometric sequence
-
-State = list[dict[str, Arrays]]  # of each finished batch; by `Case.key`, what was reached
 
 
 @dataclass(frozen=True)
@@ -87,29 +87,49 @@ def attack_calibration(
         promise: the certificate of the network.
         chosen: indices of the images to attack, sorted.
         temperatures: that logits are divided by, by the suffix of the columns: "" for 1.
-        state: what `save` got last in an attack with the same network, split and `task`.
+        state: what `save` got last in an attack with the same network, split and `task`, or of the same from all shards.
         save: called with the state after each batch; the state changes afterwards, so write or copy it.
         name: of the network, for messages.
 
     Raises:
         LipscaleError: an attack exceeds a bound, which a sound certificate rules out; the images are named.
     """
-    start, batches = time.perf_counter(), list(state or ())
-    cases = [
-        _case(logits, split.labels, promise, chosen, epsilon, suffix, temperature)
+    start, cases = time.perf_counter(), _cases(logits, split.labels, promise, chosen, temperatures, options)
+    batches = _Attack(network, split, cases, options, device).batches(chosen, list(state or ()), save, name)
+    reached = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
+    return CalibrationAttack.of(cases, reached, split.labels, chosen, name, time.perf_counter() - start)
+
+
+def attack_calibration_shard(
+    network: "PlainNetwork",
+    split: "Split",
+    logits: np.ndarray,
+    promise: Certificate,
+    chosen: np.ndarray,
+    temperatures: Mapping[str, float],
+    options: Options,
+    number: int,
+    shards: int,
+    device: torch.device | str = "cpu",
+    state: State | None = None,
+    save: Callable[[State], None] = lambda state: None,
+    name: str = "network",
+) -> State:
+    """The part of one of several jobs, counted from 1. The parts of all, joined, are the state of `attack_calibration`.
+
+    The other arguments are those of `attack_calibration`.
+    """
+    cases = _cases(logits, split.labels, promise, chosen, temperatures, options)
+    attack, wanted = _Attack(network, split, cases, options, device), shard(chosen, options.batch_size, number, shards)
+    return attack.batches(wanted, list(state or ()), save, f"{name} shard {number} of {shards}")
+
+
+def _cases(logits, labels, promise: Certificate, chosen, temperatures: Mapping[str, float], options: Options) -> list[Case]:
+    return [
+        _case(logits, labels, promise, chosen, epsilon, suffix, temperature)
         for epsilon in options.epsilons
         for suffix, temperature in temperatures.items()
     ]
-    attack = _Attack(network, split, cases, options, device)
-    with bar(name=f"{name} attack on calibration", total=len(chosen), unit="image") as progress:
-        for first in range(0, len(chosen), options.batch_size):
-            rows = chosen[first : first + options.batch_size]
-            if first // options.batch_size >= len(batches):
-                batches.append(attack.batch(rows))
-                save(batches)
-            progress.update(len(rows))
-    reached = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
-    return CalibrationAttack.of(cases, reached, split.labels, chosen, name, time.perf_counter() - start)
 
 
 def _case(logits, labels, promise: Certificate, chosen, epsilon: int, suffix: str, temperature: float) -> Case:
@@ -134,6 +154,17 @@ class _Attack:
     def __init__(self, network, split, cases: list[Case], options: Options, device):
         self.network = copy.deepcopy(network).to(device).eval().double()
         self.split, self.cases, self.options, self.device = split, cases, options, torch.device(device)
+
+    def batches(self, chosen: np.ndarray, found: State, save: Callable[[State], None], name: str) -> State:
+        """What is reached of the images with these indices, batch by batch; the first ones are `found` already."""
+        with bar(name=f"{name} attack on calibration", total=len(chosen), unit="image") as progress:
+            for first in range(0, len(chosen), self.options.batch_size):
+                rows = chosen[first : first + self.options.batch_size]
+                if first // self.options.batch_size >= len(found):
+                    found.append(self.batch(rows))
+                    save(found)
+                progress.update(len(rows))
+        return found
 
     def batch(self, rows: np.ndarray) -> dict[str, Arrays]:
         """What is reached of the images with these indices, by case."""

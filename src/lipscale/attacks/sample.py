@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from lipscale.attacks.autoattack import stages_for
-from lipscale.attacks.selection import choose, select
+from lipscale.attacks.selection import choose, select, shard
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,8 @@ class Sample:
         return select(self.chosen, self.correct, self.radii, epsilon, options.spot_checks, options.seed).attacked
 
     def shard(self, epsilon: int, number: int, shards: int) -> np.ndarray:
-        """The targets of one of several jobs, counted from 1: whole batches, those of an attack that is not split."""
-        targets, size = self.targets(epsilon), self.options.batch_size
-        batches = -(-len(targets) // size)
-        return targets[(number - 1) * batches // shards * size : number * batches // shards * size]
+        """The targets of one of several jobs, counted from 1."""
+        return shard(self.targets(epsilon), self.options.batch_size, number, shards)
 
     def add(self, epsilon: int, survived: Sequence[bool]) -> None:
         """The verdicts on all targets, in their order."""

@@ -12,6 +12,13 @@ def choose(candidates: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(candidates)[:count])
 
 
+def shard(targets: np.ndarray, batch_size: int, number: int, shards: int) -> np.ndarray:
+    """The targets of one of several jobs, counted from 1: whole batches, those of an attack that is not split."""
+    batches = -(-len(targets) // batch_size)
+    first, last = (end * batches // shards * batch_size for end in (number - 1, number))
+    return targets[first:last]
+
+
 @dataclass(frozen=True)
 class Selection:
     """Images at one epsilon, by their indices in a split, sorted.

@@ -46,8 +46,8 @@ class Compute(Settings):
     )
     shards: Annotated[int, Field(ge=1, le=1000), AsInteger] = Field(
         1,
-        description="jobs that share the AutoAttack on a run at each epsilon, each of them whole batches of "
-        "evaluation.attack_batch_size images; results do not depend on it",
+        description="jobs that share the AutoAttack on a run at each epsilon, and the attack on its calibration, in whole "
+        "batches of evaluation.attack_batch_size images; results do not depend on it",
     )
     in_memory_gib: NonNegativeNumber = Field(
         2,

@@ -94,8 +94,8 @@ def add_shards(sample: Sample, folder: RunFolder, identity: dict, epsilons: Sequ
 
 
 def partial(shard: Path) -> Path:
-    """The finished batches of a shard, beside its verdicts; they stay until these have been read, see `tabulate`."""
-    return shard.with_name(f"{shard.stem}-partial.json")
+    """The finished batches of a shard, beside its result; they stay until this has been read, see `tabulate`."""
+    return shard.with_name(f"{shard.stem}-partial{shard.suffix}")
 
 
 def _attack(folder: RunFolder, dataset: Dataset) -> None:

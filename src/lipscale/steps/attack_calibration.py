@@ -3,23 +3,26 @@
 Each run's folder gets calibration_attack.csv (a row per test image), calibration_attack.json (means and ECE) and
 reliability_band.csv (a row per bin). The attacked images are those of attack.csv. A value above its bound is an error. Runs
 without constraint have no bounds and are refused. Finished batches are kept, so that an attack that was stopped resumes from
-there.
+there. If compute.shards is more than 1, `attack-calibration-shard` has attacked, and this step joins what it found.
 """
 
 import argparse
-import io
+import json
 import math
 import time
 
 import numpy as np
 import torch
 
-from lipscale.attacks.on_calibration import CalibrationAttack, Options, State, attack_calibration, bounds_at, task
+from lipscale.attacks.calibration_results import CalibrationAttack
+from lipscale.attacks.calibration_state import State, packed, unpacked
+from lipscale.attacks.on_calibration import Options, attack_calibration, bounds_at, task
 from lipscale.attacks.reliability_under_attack import COLUMNS, reliability_rows
 from lipscale.certification.certificate import Certificate, certificate
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
 from lipscale.errors import LipscaleError, enough_memory
+from lipscale.steps.attack import advice, partial
 from lipscale.steps.common import add_runs, run_folders
 from lipscale.store import files, locks, provenance, state
 from lipscale.store.checksums import checked, record
@@ -27,6 +30,7 @@ from lipscale.store.dataset import read_dataset
 from lipscale.store.run_folder import PARTIAL_CALIBRATION, RunFolder
 from lipscale.training.devices import select_device
 
+SOURCES = ("model.safetensors", "logits.npz", "calibration.json", "attack.csv")
 OUTPUTS = ("calibration_attack.csv", "calibration_attack.json", "reliability_band.csv")
 
 
@@ -39,50 +43,84 @@ def run(options: argparse.Namespace) -> None:
     with locks.writing("attack-calibration", [folder.path for folder in folders]):
         dataset = read_dataset(experiment.data, ["test"])
         for folder in folders:
-            size = folder.settings.evaluation.attack_batch_size
-            with enough_memory(
-                f"the attack on calibration of run {folder.name}", f"lower evaluation.attack_batch_size, which is {size}"
-            ):
+            with enough_memory(f"the attack on calibration of run {folder.name}", advice(folder)):
                 _attack(folder, dataset)
 
 
-def _attack(folder: RunFolder, dataset: Dataset) -> None:
-    start, settings = time.perf_counter(), folder.settings
-    evaluation = settings.evaluation
+def arguments_of(folder: RunFolder, dataset: Dataset, device: torch.device) -> dict:
+    """What the attack on a run is given, by the names of the arguments of `attack_calibration`.
+
+    Raises:
+        LipscaleError: nothing bounds the calibration of the run.
+    """
     folder.check_data()
-    torch.set_num_threads(settings.compute.threads)
-    device, model = select_device(settings.compute.device), checked(folder / "model.safetensors")
-    network, temperature = load(model, device), folder.json("calibration.json")["temperature"]
+    settings, network = folder.settings, load(checked(folder / "model.safetensors"), device)
     if not math.isfinite(network.lipschitz):
         raise LipscaleError(f"run {folder.name} has no constraint, so nothing bounds its calibration; allowed: other runs")
-    options = Options(tuple(settings.calibration_budgets), evaluation.attack_batch_size)
-    temperatures = {"": 1.0} | ({} if temperature is None else {"_scaled": temperature})
-    chosen = np.array([int(row["index"]) for row in folder.rows("attack.csv")])
-    identity = task(options, temperatures) | {"model_sha256": files.sha256(model), "attacked": chosen.tolist()}
-    content = state.load(folder / PARTIAL_CALIBRATION, identity)
-    arrays, promise = folder.logits(), certificate(network)
-    found = attack_calibration(
-        network,
-        dataset.splits["test"],
-        arrays["test_logits"],
-        promise,
-        chosen,
-        temperatures,
-        options,
-        device,
-        state=None if content is None else _unpacked(content),
-        save=lambda batches: state.save(folder / PARTIAL_CALIBRATION, identity, _packed(batches)),
-        name=folder.name,
-    )
+    temperature = folder.json("calibration.json")["temperature"]
+    return {
+        "network": network,
+        "split": dataset.splits["test"],
+        "logits": folder.logits()["test_logits"],
+        "promise": certificate(network),
+        "chosen": np.array([int(row["index"]) for row in folder.rows("attack.csv")]),
+        "temperatures": {"": 1.0} | ({} if temperature is None else {"_scaled": temperature}),
+        "options": Options(tuple(settings.calibration_budgets), settings.evaluation.attack_batch_size),
+        "device": device,
+        "name": folder.name,
+    }
+
+
+def identity_of(folder: RunFolder, given: dict) -> dict:
+    """What the result depends on."""
+    facts = task(given["options"], given["temperatures"]) | {"model_sha256": files.sha256(folder / "model.safetensors")}
+    return facts | {"attacked": given["chosen"].tolist()}
+
+
+def _attack(folder: RunFolder, dataset: Dataset) -> None:
+    start, compute = time.perf_counter(), folder.settings.compute
+    torch.set_num_threads(compute.threads)
+    split = compute.shards > 1
+    given = arguments_of(folder, dataset, torch.device("cpu") if split else select_device(compute.device))
+    identity, kept = identity_of(folder, given), folder / PARTIAL_CALIBRATION
+    if split:
+        finished, seconds = _of_shards(folder, identity)
+    else:
+        content = state.load(kept, identity)
+        finished, seconds = None if content is None else unpacked(content)[0], 0.0
+    found = attack_calibration(**given, state=finished, save=lambda batches: state.save(kept, identity, packed(batches)))
+    arrays, seconds = folder.logits(), seconds + time.perf_counter() - start
     facts = {name: value for name, value in identity.items() if name != "attacked"}
-    facts |= {"evaluated_images": len(chosen), "cases": _cases(found, arrays, promise), "seconds": time.perf_counter() - start}
-    files.write_json(folder / "calibration_attack.json", facts | {"versions": provenance.versions()})
+    facts |= {
+        "evaluated_images": len(given["chosen"]),
+        "cases": _cases(found, arrays, given["promise"]),
+        "seconds": seconds,
+        "versions": provenance.versions(),
+    }
+    files.write_json(folder / "calibration_attack.json", facts)
     files.write_rows(folder / "calibration_attack.csv", found.columns(), found.rows())
     bins = reliability_rows(found, arrays["test_logits"], arrays["test_labels"], folder.name)
     files.write_rows(folder / "reliability_band.csv", COLUMNS, bins)
-    sources = [folder / name for name in ("model.safetensors", "logits.npz", "calibration.json", "attack.csv")]
     for name in OUTPUTS:
-        record(folder / name, made_from=sources)
+        record(folder / name, made_from=[folder / source for source in SOURCES])
+    for path in folder.calibration_shards():
+        partial(path).unlink(missing_ok=True)
+
+
+def _of_shards(folder: RunFolder, identity: dict) -> tuple[State, float]:
+    """The batches of all shards, and the seconds that they took.
+
+    Raises:
+        LipscaleError: the result of a shard is missing, altered, or of other settings.
+    """
+    batches, seconds = [], 0.0
+    for path in folder.calibration_shards():
+        part, facts = unpacked(checked(path).read_bytes())
+        if json.loads(facts["identity"]) != identity:
+            raise LipscaleError(f"{path} was made with other settings; delete it and rerun the workflow")
+        batches += part
+        seconds += facts["seconds"]
+    return batches, seconds
 
 
 def _cases(found: CalibrationAttack, arrays: dict[str, np.ndarray], promise: Certificate) -> list[dict]:
@@ -91,26 +129,3 @@ def _cases(found: CalibrationAttack, arrays: dict[str, np.ndarray], promise: Cer
     bounds = (bounds_at(logits, labels, promise, one.epsilon, one.temperature) for one in found.cases)
     rows = zip(found.summary(), bounds, strict=True)
     return [row | {"validation_certified_nll": float(one.nll.mean())} for row, one in rows]
-
-
-def _packed(batches: State) -> bytes:
-    arrays = {
-        f"{number}/{key}/{name}": array
-        for number, batch in enumerate(batches)
-        for key, fields in batch.items()
-        for name, array in fields.items()
-    }
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    return content.getvalue()
-
-
-def _unpacked(content: bytes) -> State:
-    batches: State = []
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        for path in arrays.files:
-            number, key, name = path.split("/")
-            if int(number) == len(batches):
-                batches.append({})
-            batches[int(number)].setdefault(key, {})[name] = arrays[path]
-    return batches

@@ -28,16 +28,26 @@ from lipscale.training.devices import select_device
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run, results/EXPERIMENT/runs/RUN")
     parser.add_argument("epsilon", type=int, metavar="EPSILON", help="one of evaluation.epsilons")
+    add_shard(parser)
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shard", type=int, metavar="SHARD", help="number of the shard, from 1 to compute.shards")
+
+
+def check_shard(folder: RunFolder, shard: int) -> None:
+    """Raises LipscaleError where there is no such shard."""
+    shards = folder.settings.compute.shards
+    if not 1 <= shard <= shards:
+        raise LipscaleError(f"SHARD is {shard}; allowed: from 1 to compute.shards, {shards}")
 
 
 def run(options: argparse.Namespace) -> None:
     folder, epsilon, shard = RunFolder(options.run_folder), options.epsilon, options.shard
-    epsilons, shards = sorted(folder.settings.evaluation.epsilons), folder.settings.compute.shards
+    epsilons = sorted(folder.settings.evaluation.epsilons)
     if epsilon not in epsilons:
         raise LipscaleError(f"EPSILON is {epsilon}; allowed: one of evaluation.epsilons, {epsilons}")
-    if not 1 <= shard <= shards:
-        raise LipscaleError(f"SHARD is {shard}; allowed: from 1 to compute.shards, {shards}")
+    check_shard(folder, shard)
     path = folder.shard(epsilon, shard)
     with locks.writing(f"attack-{path.stem}", [folder.path]), enough_memory(f"the attack on run {folder.name}", advice(folder)):
         folder.check_data()

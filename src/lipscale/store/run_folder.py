@@ -14,7 +14,8 @@ from lipscale.store.manifest import read_manifest
 
 PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
 SHARDS = "attack-shards"  # the folder of the parts of an attack that is split over jobs (compute.shards)
-PARTIAL_CALIBRATION = "calibration-attack-partial.npz"  # the same for the attack on calibration
+CALIBRATION_SHARDS = "calibration-attack-shards"  # the same for the attack on calibration
+PARTIAL_CALIBRATION = "calibration-attack-partial.npz"  # what an attack on calibration has finished
 
 
 class ExperimentFolder:
@@ -75,6 +76,14 @@ class RunFolder:
         """Those of all jobs at some epsilons."""
         numbers = range(1, self.settings.compute.shards + 1)
         return [self.shard(epsilon, number) for epsilon in epsilons for number in numbers]
+
+    def calibration_shard(self, number: int) -> Path:
+        """What one of the compute.shards jobs, counted from 1, found that attack the calibration of the run."""
+        return self / CALIBRATION_SHARDS / f"{number}of{self.settings.compute.shards}.npz"
+
+    def calibration_shards(self) -> list[Path]:
+        """Those of all jobs."""
+        return [self.calibration_shard(number) for number in range(1, self.settings.compute.shards + 1)]
 
     def json(self, name: str) -> dict:
         return files.read_json(checked(self / name))
