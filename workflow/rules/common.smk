@@ -147,10 +147,12 @@ def dump(section):
 def dataset_path(wildcards):
     """The images that the config names, where they exist; if they do not, `prepare` says so in a sentence.
 
-    A path with braces, which Snakemake takes for a wildcard, is read all the same, but not watched for changes.
+    Prepared data outlive them: Snakemake would else prepare them again, and first remove all trained networks, because the images were
+    copied, which makes them newer (hence `ancient`; `onstart` names images that are newer), or deleted. A path with braces, which
+    Snakemake takes for a wildcard, is read all the same.
     """
-    path = CONFIG.dataset.path
-    return path if IMAGE_FILES and os.path.exists(path) and "{" not in path else []
+    path, prepared = CONFIG.dataset.path, os.path.exists(f"{DATA}/manifest.json")
+    return ancient(path) if IMAGE_FILES and (prepared or os.path.exists(path)) and "{" not in path else []
 
 
 def asked_for(wildcards):

@@ -48,6 +48,14 @@ onstart:
         print(f"{moved} keeps what was made with {reason}", file=sys.stderr, flush=True)
     if stale := not_asked_for(CONFIG, Path(RESULTS)):
         print(f"{RESULTS}/runs has runs that the config does not ask for: {', '.join(stale)}", file=sys.stderr, flush=True)
+    images, prepared = Path(CONFIG.dataset.path or ""), Path(DATA, "manifest.json")
+    if IMAGE_FILES and images.exists() and prepared.exists() and images.stat().st_mtime > prepared.stat().st_mtime:
+        print(
+            f"{images} is newer than {DATA}, which was made from it and is used as it is; for changed images, choose another "
+            f"experiment name, or delete {DATA} to prepare them and train all runs again",
+            file=sys.stderr,
+            flush=True,
+        )
     if jobs:
         write_configs(CONFIG, Path(RESULTS))
 
