@@ -2,11 +2,13 @@
 # What to run when a GPU is at hand, in order of value, within a time budget. Repeat the command to resume: what is done is kept.
 #   benchmarks/gpu.sh MINUTES CONFIG FOLDER [more sections for snakemake --config]
 #   benchmarks/gpu.sh 60 config/cifar10-jpeg.yaml gpu "dataset={path: /data/cifar10-jpeg.tar.xz}" "training={epochs: 60}"
-# 1. the tests for GPUs, 2. times of training steps, 3. the runs of FIRST, with figures, 4. all runs of CONFIG, one seed at a time.
-# Output goes to FOLDER: tests.txt, training_step.txt, and one folder for each stage of runs, as `lipscale publish` writes it.
+# 1. the tests for GPUs, 2. times of training steps, and of trainings that share a GPU, 3. the runs of FIRST, with figures,
+# 4. all runs of CONFIG, one seed at a time.
+# Output goes to FOLDER: tests.txt, training_step-SIZE-PRECISION.txt, jobs_per_gpu.txt, and one folder for each stage of runs, as
+# `lipscale publish` writes it.
 # In the environment: FIRST, the section `runs` of stage 3; SIZES, of the networks of stage 2; DEVICE=cpu for a trial without a GPU.
 set -uo pipefail
-if [ $# -lt 3 ]; then sed -n '2,7s/^# //p' "$0"; exit 2; fi
+if [ $# -lt 3 ]; then sed -n '2,9s/^# //p' "$0"; exit 2; fi
 minutes=$1 config=$(realpath "$2") folder=$3
 shift 3
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -63,6 +65,7 @@ for size in ${SIZES-medium large}; do
       --config "$config" --size "$size" --device "$device" --precision $passes
   done
 done
+once jobs_per_gpu env DEVICE="$device" "$root/benchmarks/jobs_per_gpu.sh" "$config" "$@"
 stage first "$first" "$@" || exit
 seeds=$(sed -n 's/^ *seeds: *\[\(.*\)\].*/\1/p' "$config")
 asked=""

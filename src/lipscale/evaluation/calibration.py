@@ -151,14 +151,14 @@ def measures(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict
 
 
 def _confirmed(logits: np.ndarray, labels: np.ndarray, ours: float, name: str) -> float:
-    """netcal's temperature; of a split with more logits than LARGEST_CONFIRMED, that of its first images.
+    """netcal's temperature; of a split with more logits than LARGEST_CONFIRMED, that of evenly spaced images.
 
     Raises:
         LipscaleError: it differs from ours for the same images.
     """
-    if logits.size > LARGEST_CONFIRMED:
-        images = max(1, LARGEST_CONFIRMED // logits.shape[1])
-        logits, labels = logits[:images], labels[:images]
+    step = -(-logits.size // LARGEST_CONFIRMED)
+    if step > 1:
+        logits, labels = logits[::step], labels[::step]
         ours = fit_temperature(logits, labels)
     theirs = netcal_temperature(logits, labels, near=ours)
     if abs(theirs / ours - 1) > LARGEST_DISAGREEMENT:
