@@ -18,7 +18,7 @@ workflow() {
   snakemake --snakefile "$root/Snakefile" --cores all --resources gpu_share=100 --quiet all --configfile "$config" \
     --config "${sections[@]}" "experiment=$results" "runs={seeds: [0, 1, 2, 3], list_initial_lipschitz: [1], fixed_lipschitz: [4],
       unconstrained_learning_rate: null, variants: []}" "figures={posthoc_lipschitz: 4}" "training={epochs: 2}" \
-    "compute={device: ${DEVICE:-cuda}, jobs_per_gpu: $jobs, pack: false}" -- "$@"
+    "compute={device: ${DEVICE:-cuda}, jobs_per_gpu: $jobs, pack: false}" -- "$@" >&2  # standard output is for what is measured
 }
 
 sections=("$@")
