@@ -45,13 +45,12 @@ def fit_temperature(logits: Array, labels: Array) -> float:
     of_label = logits.gather(1, labels[:, None])
     if sum(table.sum().item() for _, table in _differences(logits, of_label)) >= 0:
         return math.inf
-    ends = [table.aminmax() for _, table in _differences(logits, of_label)]
-    smallest, largest = (torch.stack(end) for end in zip(*ends, strict=True))
-    if largest.max() <= 0:
+    largest = max(table.max().item() for _, table in _differences(logits, of_label))
+    if largest <= 0:
         return 0.0
 
-    unit = max(largest.max().item(), -smallest.min().item())  # a scale-free problem: |z_j - z_y| <= 1
-    return _root(logits, of_label, unit)
+    smallest = min(table.min().item() for _, table in _differences(logits, of_label))
+    return _root(logits, of_label, unit=max(largest, -smallest))  # a scale-free problem: |z_j - z_y| <= 1
 
 
 def finite_temperature(temperature: float) -> float:
