@@ -40,8 +40,11 @@ def decimals(values) -> list[Decimal]:
     return [Decimal(float(value)) for value in values]
 
 
-def exact_ends(logits: np.ndarray, c: int, found: Certificate, epsilon: int) -> tuple[Decimal, Decimal]:
-    """The log-odds of class c at worst and at best, by both formulas of `confidence_intervals`, in 60 digits."""
+def exact_ends(logits: np.ndarray, c: int, found: Certificate, epsilon: int, pairs: bool) -> tuple[Decimal, Decimal]:
+    """The log-odds of class c at worst and at best, by the formulas of `confidence_intervals`, in 60 digits.
+
+    `pairs`: whether the first one counts.
+    """
     length, rounding = Decimal(epsilon) / 255, Decimal(found.rounding)
     root, z = Decimal(2).sqrt(), decimals(logits)
     reach = Decimal(found.lipschitz_certified) * length + 2 * rounding
@@ -51,13 +54,23 @@ def exact_ends(logits: np.ndarray, c: int, found: Certificate, epsilon: int) -> 
     odds = -sum((z[j] - z[c]).exp() for j in others).ln()
     rivals = sum((z[j] - top).exp() for j in others) - 1
     growth = reach * (1 + 1 / (1 + rivals * (-root * reach).exp())).sqrt()
+    if not pairs:
+        return odds - growth, odds + growth
     by_pairs = [-sum((z[j] - z[c] + sign * moves[j]).exp() for j in others).ln() for sign in (1, -1)]
     return max(by_pairs[0], odds - growth), min(by_pairs[1], odds + growth)
 
 
+@pytest.fixture(params=["all pairs", "many classes"])
+def all_pairs(request, monkeypatch) -> bool:
+    """Whether all classes are compared with each other; if not, as with many classes, only the one with the largest logit."""
+    if request.param == "many classes":
+        monkeypatch.setattr("lipscale.certification.confidence_intervals.ALL_PAIRS", 1)
+    return request.param == "all pairs"
+
+
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("rounding", [0.0, 1e-9])
-def test_intervals_are_rounded_outward(classes, rounding):
+def test_intervals_are_rounded_outward(classes, rounding, all_pairs):
     """Against 60 digits, without any tolerance; and not by much."""
     generator = np.random.default_rng(classes)
     logits, found = random_logits(generator, 150, classes), promise(classes, 4.0, rounding, generator)
@@ -66,7 +79,7 @@ def test_intervals_are_rounded_outward(classes, rounding):
         lows, highs = intervals.low, intervals.high
         for i, c in zip(range(len(logits)), itertools.cycle(range(classes)), strict=False):
             with localcontext(prec=60, Emin=-(10**6), Emax=10**6):
-                odds = exact_ends(logits[i], c, found, epsilon)
+                odds = exact_ends(logits[i], c, found, epsilon, pairs=all_pairs or c == logits[i].argmax())
                 low, high = (1 / (1 + (-end).exp()) for end in odds)
                 computed = decimals([intervals.log_odds_low[i, c], intervals.log_odds_high[i, c]])
                 assert computed[0] <= odds[0]
@@ -75,6 +88,21 @@ def test_intervals_are_rounded_outward(classes, rounding):
                 assert max(odds[0] - computed[0], computed[1] - odds[1]) < Decimal(1e-13 * size)
                 assert Decimal(float(lows[i, c])) <= low
                 assert high <= Decimal(float(highs[i, c]))
+
+
+def test_intervals_of_many_classes_hold_those_of_all_pairs(monkeypatch):
+    """1,000 classes; the log-odds alone are not much wider, and the label of the largest logit has the same ends."""
+    generator = np.random.default_rng(0)
+    logits, found = 3 * generator.normal(size=(4, 1000)), promise(1000, 4.0, 1e-9, generator)
+    fast = confidence_intervals(logits, found, 36)
+    monkeypatch.setattr("lipscale.certification.confidence_intervals.ALL_PAIRS", 1000)
+    whole = confidence_intervals(logits, found, 36)
+    rows, top, rounding = np.arange(4), logits.argmax(axis=1), 1e-9  # of sums in another order
+    assert (fast.log_odds_low <= whole.log_odds_low + rounding).all()
+    assert (fast.log_odds_high >= whole.log_odds_high - rounding).all()
+    assert (fast.possible >= whole.possible).all()
+    for name in ("log_odds_low", "log_odds_high"):
+        assert np.array_equal(getattr(fast, name)[rows, top], getattr(whole, name)[rows, top])
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -96,6 +124,7 @@ def test_losses_and_scores_are_rounded_outward(classes):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.usefixtures("all_pairs")
 def test_logits_that_move_within_the_ball_stay_in_the_intervals(classes):
     """Logits of constant L = 1 in themselves, moved by eps in random directions, and along the gradients of the log-odds."""
     generator = np.random.default_rng(0)
@@ -123,6 +152,7 @@ def test_the_log_odds_are_tighter_than_pairs_where_no_pair_is_close():
     assert -two.log_odds_low[0, 0] == pytest.approx(reach * math.sqrt(2), rel=1e-9)
 
 
+@pytest.mark.usefixtures("all_pairs")
 def test_extreme_logits():
     logits = np.array([[1e3, -1e3, 0], [0, 0, 0], [-1e300, 1e300, 1e300], [1, 1, 1 - 1e-16]])
     for epsilon in EPSILONS:
@@ -229,6 +259,7 @@ def test_bounds_rise_with_epsilon_from_the_clean_values(attacked):
     assert bounds[0].worst_case_ece == pytest.approx(expected_calibration_error(table, labels), abs=1e-10)
 
 
+@pytest.mark.usefixtures("all_pairs")
 def test_decided_images_are_those_whose_pair_radius_is_larger(attacked):
     _, clean, _, found, _ = attacked
     _, _, radii = certified_radii(clean, clean.argmax(axis=1), found)

@@ -133,15 +133,17 @@ def _cases(logits, labels, promise: Certificate, chosen, temperatures: Mapping[s
 
 
 def _case(logits, labels, promise: Certificate, chosen, epsilon: int, suffix: str, temperature: float) -> Case:
-    bounds = bounds_at(logits, labels, promise, epsilon, temperature)
+    bounds = bounds_at(logits, labels, promise, epsilon, temperature, kept=chosen)
     everything = summary(bounds, epsilon, np.arange(len(labels)))
     return Case(epsilon, suffix, temperature, bounds, everything, summary(bounds, epsilon, chosen))
 
 
-def bounds_at(logits, labels, promise: Certificate, epsilon: float, temperature: float) -> ImageBounds:
+def bounds_at(
+    logits, labels, promise: Certificate, epsilon: float, temperature: float, kept: np.ndarray | None = None
+) -> ImageBounds:
     """`bounds_of_images` for logits / temperature; `promise` is the certificate of the logits."""
     promise = promise if temperature == 1 else divided(promise, logits, temperature)
-    return bounds_of_images(logits / temperature, labels, promise, epsilon)
+    return bounds_of_images(logits / temperature, labels, promise, epsilon, kept)
 
 
 def _joined(parts: list[Arrays]) -> Arrays:

@@ -87,9 +87,9 @@ class Ends:
 
     @classmethod
     def of(cls, bounds: ImageBounds, rows: np.ndarray, device: torch.device) -> "Ends":
-        found = bounds.intervals
+        found = bounds.of(rows).intervals
         arrays = (found.log_odds_low, found.log_odds_high, found.possible)
-        return cls(*(torch.from_numpy(array[rows]).to(device) for array in arrays))
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
     def excess(self, logits: Tensor, logs: Tensor, predictions: Tensor) -> Tensor:
         """How far the log-odds are beyond the bounds, the largest over classes, (images,); up to rounding.

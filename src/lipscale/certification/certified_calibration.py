@@ -28,10 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lipscale.certification.certificate import Certificate
-from lipscale.certification.confidence_intervals import TINY, ConfidenceIntervals, confidence_intervals
+from lipscale.certification.confidence_intervals import TINY, ConfidenceIntervals, check_arguments, confidence_intervals
 from lipscale.certification.norms import UNIT, gamma
 from lipscale.certification.worst_case_ece import worst_case_ece
 from lipscale.evaluation.logits import check_labels
+from lipscale.parts import parts
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,15 @@ class ImageBounds:
     """Bounds of each image, over all its perturbations of l2 norm at most epsilon.
 
     Attributes:
-        intervals: of the confidence in each class.
+        kept: indices of images, sorted.
+        intervals: of the confidence in each class, for the images at `kept`: those of all images may take gigabytes.
         nll: upper bounds on -log p_y, (images,).
         brier: upper bounds on the Brier score, (images,).
         low: of the top confidence, (images,).
         high_wrong, high_right: its upper ends where the prediction is wrong, or right; 0 where it cannot be so, (images,).
     """
 
+    kept: np.ndarray
     intervals: ConfidenceIntervals
     nll: np.ndarray
     brier: np.ndarray
@@ -95,18 +98,24 @@ class ImageBounds:
     high_right: np.ndarray
 
     def of(self, rows: np.ndarray) -> "ImageBounds":
-        """Those of some images, by their indices."""
-        found = self.intervals
-        intervals = ConfidenceIntervals(found.log_odds_low[rows], found.log_odds_high[rows], found.possible[rows])
+        """Those of some images at `kept`, by their indices."""
+        intervals = self.intervals.of(np.searchsorted(self.kept, rows))
         others = (self.nll, self.brier, self.low, self.high_wrong, self.high_right)
-        return ImageBounds(intervals, *(array[rows] for array in others))
+        return ImageBounds(np.arange(len(rows)), intervals, *(array[rows] for array in others))
 
 
-def bounds_of_images(logits: np.ndarray, labels: np.ndarray, certificate: Certificate, epsilon: float) -> ImageBounds:
-    """What `certified_calibration` puts together. Arguments and errors are the same."""
-    found = confidence_intervals(logits, certificate, epsilon)
+def bounds_of_images(
+    logits: np.ndarray, labels: np.ndarray, certificate: Certificate, epsilon: float, kept: np.ndarray | None = None
+) -> ImageBounds:
+    """What `certified_calibration` puts together. Arguments and errors are the same; for `kept` see `ImageBounds`."""
+    check_arguments(logits, certificate, epsilon)
     check_labels(labels, logits)
-    return ImageBounds(found, _losses(found, labels), _brier_scores(found, labels), *_top_confidences(found, labels))
+    kept, intervals, bounds = np.arange(0) if kept is None else kept, [], []
+    for part in parts(*logits.shape):
+        found, of_part = confidence_intervals(logits[part], certificate, epsilon), labels[part]
+        bounds.append((_losses(found, of_part), _brier_scores(found, of_part), *_top_confidences(found, of_part)))
+        intervals.append(found.of(kept[(kept >= part.start) & (kept < part.stop)] - part.start))
+    return ImageBounds(kept, ConfidenceIntervals.joined(intervals), *map(np.concatenate, zip(*bounds, strict=True)))
 
 
 def summary(bounds: ImageBounds, epsilon: float, chosen: np.ndarray) -> CertifiedCalibration:
@@ -127,7 +136,8 @@ def divided(certificate: Certificate, logits: np.ndarray, temperature: float) ->
         temperature: above 0.
     """
     kept = (1 + gamma(8)) / temperature
-    longest = float(np.linalg.norm(logits, axis=1).max()) * (1 + gamma(logits.shape[1] + 8))
+    longest = max(float(np.linalg.norm(logits[part], axis=1).max()) for part in parts(*logits.shape))
+    longest *= 1 + gamma(logits.shape[1] + 8)
     return Certificate(
         certificate.lipschitz / temperature,
         certificate.lipschitz_certified * kept,

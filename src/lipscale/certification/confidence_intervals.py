@@ -21,31 +21,40 @@ s_j <= sqrt(2) r for all j gives log sum_j exp(s_j - d_j) <= sqrt(2) r - o(z).
 A class can be the predicted one unless some other class stays above it: d_j + s_j < 0 for some j. An image is decided where
 only one class can be.
 
+With more than ALL_PAIRS classes this would take too long. Then only the class t with the largest logit is compared with all
+others. For the others, 1. is left out, and 2. is fast: the largest of the other logits is z_t for each c, and Sigma =
+sum_{j < c} exp(z_j - z_t) + sum_{j > c} exp(z_j - z_t), from cumulative sums in both directions, which subtract nothing. A
+class c cannot be the predicted one where d_t + s_t < 0.
+
 Rounding. All is float64, u = 2^-53, K classes. Assumed: numpy's exp, log and log1p are within 4 ulp, that is 8 u relative.
 
 - z_c - z_j is off by u |d_j|. For pairs, s_j is raised by gamma_8 (s_j + |d_j|), which also covers s_j +- d_j. For the
   log-odds, it counts as a movement of z: r is raised by gamma_4 sqrt(K) max_j |d_j|.
 - log sum exp(a_j) = M + log Sigma, M = max_j a_j. A term exp(a_j - M) <= 1 is off by at most 9 u: 8 u of exp, and x u exp(-x)
-  <= u / e of the subtraction, x = M - a_j. Sigma >= 1 is thus off by at most 10 K u relative; its logarithm by 10 K u, and
-  8 u log K by log. The additions that follow round by at most 3 u (|M| + K). `_slack` is more than that.
+  <= u / e of the subtraction, x = M - a_j. Sigma >= 1 is thus off by at most 10 K u relative, also from cumulative sums; its
+  logarithm by 10 K u, and 8 u log K by log. The additions that follow round by at most 3 u (|M| + K). `_slack` is more than
+  that. Where M is the difference z_t - z_c, off by u |M|, gamma_4 in the raised r covers that too.
 - sqrt(1 + m) is off by less than 6 K u: the product x = (Sigma - 1) exp(-sqrt(2) r) is off by x (2 sqrt(2) r + 10) u, at most
   11 K u. The factor 1 + gamma_{12 K + 32} covers that.
 - 1 / (1 + exp(-o)) is off by 10 u relative. Where exp overflows, it is below 2^-1022, which is added to upper ends.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from lipscale.certification.certificate import Certificate
-from lipscale.certification.norms import UNIT, gamma, rounded_up
+from lipscale.certification.log_odds import of_class, of_many_classes
+from lipscale.certification.norms import gamma, rounded_up
 from lipscale.errors import LipscaleError
 from lipscale.units import distance
 
 TINY = 2.0**-1022  # the smallest normal float64
 _LARGEST_LOGIT = 2.0**1000  # no difference of logits overflows
 _BLOCK = 2**20  # logits at once
+ALL_PAIRS = 200  # classes that are all compared with each other; Tiny ImageNet has as many
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,16 @@ class ConfidenceIntervals:
     log_odds_low: np.ndarray
     log_odds_high: np.ndarray
     possible: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "ConfidenceIntervals":
+        """Those of some images, by their indices."""
+        return ConfidenceIntervals(self.log_odds_low[rows], self.log_odds_high[rows], self.possible[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence["ConfidenceIntervals"]) -> "ConfidenceIntervals":
+        """Those of the images of all parts, one after the other."""
+        arrays = ([getattr(part, field.name) for part in parts] for field in fields(cls))
+        return cls(*map(np.concatenate, arrays))
 
     @property
     def low(self) -> np.ndarray:
@@ -80,7 +99,7 @@ class ConfidenceIntervals:
 
 
 def confidence_intervals(logits: np.ndarray, promise: Certificate, epsilon: float) -> ConfidenceIntervals:
-    """The intervals of all classes. Time grows with images x classes^2.
+    """The intervals of all classes. Time grows with images x classes^2, with more than ALL_PAIRS classes with images x classes.
 
     Without a constraint (the enforced L is infinite) and epsilon > 0 nothing is certified: intervals of confidences are [0, 1].
 
@@ -92,7 +111,7 @@ def confidence_intervals(logits: np.ndarray, promise: Certificate, epsilon: floa
     Raises:
         LipscaleError: logits, certificate and epsilon are not such, or do not fit.
     """
-    _check(logits, promise, epsilon)
+    check_arguments(logits, promise, epsilon)
     reach, moves = _movements(promise, epsilon)
     if not (math.isfinite(reach) and np.isfinite(moves).all()):
         infinite = np.full(logits.shape, np.inf)
@@ -100,13 +119,17 @@ def confidence_intervals(logits: np.ndarray, promise: Certificate, epsilon: floa
     low, high, possible = np.empty(logits.shape), np.empty(logits.shape), np.empty(logits.shape, dtype=bool)
     step = max(1, _BLOCK // logits.shape[1])
     for rows in (slice(start, start + step) for start in range(0, len(logits), step)):
+        if logits.shape[1] > ALL_PAIRS:
+            low[rows], high[rows], possible[rows] = of_many_classes(logits[rows], moves, reach)
+            continue
         for c in range(logits.shape[1]):
             others = np.delete(logits[rows], c, axis=1) - logits[rows, c : c + 1]
-            low[rows, c], high[rows, c], possible[rows, c] = _of_class(others, np.delete(moves[c], c), reach)
+            low[rows, c], high[rows, c], possible[rows, c] = of_class(others, np.delete(moves[c], c), reach)
     return ConfidenceIntervals(low, high, possible)
 
 
-def _check(logits: np.ndarray, promise: Certificate, epsilon: float) -> None:
+def check_arguments(logits: np.ndarray, promise: Certificate, epsilon: float) -> None:
+    """Raises LipscaleError where they are not those of `confidence_intervals`."""
     if logits.ndim != 2 or not len(logits) or logits.shape[1] < 2 or logits.dtype != np.float64:
         raise LipscaleError(
             f"the logits have shape {logits.shape}, {logits.dtype}; allowed: (images, classes), "
@@ -132,46 +155,3 @@ def _movements(promise: Certificate, epsilon: float) -> tuple[float, np.ndarray]
     length = rounded_up(distance(float(epsilon)))
     reach = rounded_up(promise.lipschitz_certified * length + rounding)
     return reach, (promise.pairs * length + math.sqrt(2) * rounding) * (1 + gamma(8))
-
-
-def _of_class(others: np.ndarray, moves: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower and upper log-odds of a class c, and whether it can be predicted, (images,).
-
-    Args:
-        others: z_j - z_c for j != c, (images, classes - 1).
-        moves: s_j, (classes - 1,).
-        reach: r.
-    """
-    sizes = np.abs(others)
-    moves = moves + gamma(8) * (moves + sizes)
-    odds, growth, slack = _by_log_odds(others, reach, sizes.max(axis=1))
-    lowest, highest = -odds - growth - slack, -odds + growth + slack
-    for sign in (1, -1):
-        peak, total = _log_sum(others + sign * moves)
-        bound = -(peak + np.log(total)) - sign * _slack(peak, others.shape[1] + 1)
-        if sign == 1:
-            lowest = np.maximum(lowest, bound)
-        else:
-            highest = np.minimum(highest, bound)
-    return lowest, highest, ~(others - moves > 0).any(axis=1)
-
-
-def _by_log_odds(others: np.ndarray, reach: float, largest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-o(z), by how much it can change, and the slack of its rounding, (images,). `largest` is max_j |d_j|."""
-    classes = others.shape[1] + 1
-    peak, total = _log_sum(others)
-    radius = (reach + gamma(4) * math.sqrt(classes) * largest) * (1 + gamma(8))
-    rivals = np.maximum(total * (1 - gamma(12 * classes)) - 1, 0)  # Sigma - 1
-    share = 1 / (1 + rivals * np.exp(-math.sqrt(2) * radius))  # m
-    return peak + np.log(total), radius * np.sqrt(1 + share) * (1 + gamma(12 * classes + 32)), _slack(peak, classes)
-
-
-def _log_sum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """M and Sigma of each row: log sum_j exp(values_j) = M + log(Sigma)."""
-    peak = values.max(axis=1)
-    return peak, np.exp(values - peak[:, None]).sum(axis=1)
-
-
-def _slack(peak: np.ndarray, classes: int) -> np.ndarray:
-    """More than the rounding error of M + log(Sigma) and of two additions to it."""
-    return gamma(24 * classes) + 4 * UNIT * np.abs(peak)
