@@ -73,7 +73,7 @@ def test_confidences_are_bounded_by_both_lemmas(classes, checker):
             computed = checker.confidences.Confidences([int(value * denominator) for value in values], denominator, reach)
             assert computed.possible(c) == possible[i, c]
             with localcontext(prec=60, Emin=-(10**6), Emax=10**6):
-                low, high = (1 / (1 + (-odds).exp()) for odds in exact_ends(z, c, found, epsilon))
+                low, high = (1 / (1 + (-odds).exp()) for odds in exact_ends(z, c, found, epsilon, True))
                 room = Decimal("1e-30")
                 assert low - room <= Decimal(computed.low(c)) / one <= low
                 assert high <= Decimal(computed.high(c)) / one <= high + room

@@ -81,7 +81,7 @@ class ImageBounds:
     """Bounds of each image, over all its perturbations of l2 norm at most epsilon.
 
     Attributes:
-        kept: indices of images, sorted.
+        kept: indices of images, sorted; None for none.
         intervals: of the confidence in each class, for the images at `kept`: those of all images may take gigabytes.
         nll: upper bounds on -log p_y, (images,).
         brier: upper bounds on the Brier score, (images,).
@@ -89,8 +89,8 @@ class ImageBounds:
         high_wrong, high_right: its upper ends where the prediction is wrong, or right; 0 where it cannot be so, (images,).
     """
 
-    kept: np.ndarray
-    intervals: ConfidenceIntervals
+    kept: np.ndarray | None
+    intervals: ConfidenceIntervals | None
     nll: np.ndarray
     brier: np.ndarray
     low: np.ndarray
@@ -110,12 +110,12 @@ def bounds_of_images(
     """What `certified_calibration` puts together. Arguments and errors are the same; for `kept` see `ImageBounds`."""
     check_arguments(logits, certificate, epsilon)
     check_labels(labels, logits)
-    kept, intervals, bounds = np.arange(0) if kept is None else kept, [], []
+    bounds = np.empty((5, len(labels)))  # one buffer: small arrays between those of parts fragment the heap
     for part in parts(*logits.shape):
         found, of_part = confidence_intervals(logits[part], certificate, epsilon), labels[part]
-        bounds.append((_losses(found, of_part), _brier_scores(found, of_part), *_top_confidences(found, of_part)))
-        intervals.append(found.of(kept[(kept >= part.start) & (kept < part.stop)] - part.start))
-    return ImageBounds(kept, ConfidenceIntervals.joined(intervals), *map(np.concatenate, zip(*bounds, strict=True)))
+        bounds[:, part] = _losses(found, of_part), _brier_scores(found, of_part), *_top_confidences(found, of_part)
+    intervals = None if kept is None else confidence_intervals(logits[kept], certificate, epsilon)
+    return ImageBounds(kept, intervals, *bounds)
 
 
 def summary(bounds: ImageBounds, epsilon: float, chosen: np.ndarray) -> CertifiedCalibration:

@@ -40,8 +40,7 @@ Rounding. All is float64, u = 2^-53, K classes. Assumed: numpy's exp, log and lo
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -73,12 +72,6 @@ class ConfidenceIntervals:
     def of(self, rows: np.ndarray) -> "ConfidenceIntervals":
         """Those of some images, by their indices."""
         return ConfidenceIntervals(self.log_odds_low[rows], self.log_odds_high[rows], self.possible[rows])
-
-    @classmethod
-    def joined(cls, parts: Sequence["ConfidenceIntervals"]) -> "ConfidenceIntervals":
-        """Those of the images of all parts, one after the other."""
-        arrays = ([getattr(part, field.name) for part in parts] for field in fields(cls))
-        return cls(*map(np.concatenate, arrays))
 
     @property
     def low(self) -> np.ndarray:
