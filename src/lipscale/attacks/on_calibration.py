@@ -143,7 +143,7 @@ def bounds_at(
 ) -> ImageBounds:
     """`bounds_of_images` for logits / temperature; `promise` is the certificate of the logits."""
     promise = promise if temperature == 1 else divided(promise, logits, temperature)
-    return bounds_of_images(logits / temperature, labels, promise, epsilon, kept)
+    return bounds_of_images(logits, labels, promise, epsilon, temperature, kept)
 
 
 def _joined(parts: list[Arrays]) -> Arrays:

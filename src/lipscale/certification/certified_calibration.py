@@ -105,16 +105,24 @@ class ImageBounds:
 
 
 def bounds_of_images(
-    logits: np.ndarray, labels: np.ndarray, certificate: Certificate, epsilon: float, kept: np.ndarray | None = None
+    logits: np.ndarray,
+    labels: np.ndarray,
+    certificate: Certificate,
+    epsilon: float,
+    temperature: float = 1.0,
+    kept: np.ndarray | None = None,
 ) -> ImageBounds:
-    """What `certified_calibration` puts together. Arguments and errors are the same; for `kept` see `ImageBounds`."""
+    """What `certified_calibration` puts together, for logits / temperature, `certificate` being that of these quotients.
+
+    Other arguments and errors are the same; for `kept` see `ImageBounds`.
+    """
     check_arguments(logits, certificate, epsilon)
     check_labels(labels, logits)
     bounds = np.empty((5, len(labels)))  # one buffer: small arrays between those of parts fragment the heap
     for part in parts(*logits.shape):
-        found, of_part = confidence_intervals(logits[part], certificate, epsilon), labels[part]
+        found, of_part = confidence_intervals(logits[part] / temperature, certificate, epsilon), labels[part]
         bounds[:, part] = _losses(found, of_part), _brier_scores(found, of_part), *_top_confidences(found, of_part)
-    intervals = None if kept is None else confidence_intervals(logits[kept], certificate, epsilon)
+    intervals = None if kept is None else confidence_intervals(logits[kept] / temperature, certificate, epsilon)
     return ImageBounds(kept, intervals, *bounds)
 
 

@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> None:
                 _attack(folder, dataset)
 
 
-def arguments_of(folder: RunFolder, dataset: Dataset, device: torch.device) -> dict:
-    """What the attack on a run is given, by the names of the arguments of `attack_calibration`.
+def arguments_of(folder: RunFolder, logits: np.ndarray, dataset: Dataset, device: torch.device) -> dict:
+    """What the attack on a run is given, by the names of the arguments of `attack_calibration`; logits of the test split.
 
     Raises:
         LipscaleError: nothing bounds the calibration of the run.
@@ -61,7 +61,7 @@ def arguments_of(folder: RunFolder, dataset: Dataset, device: torch.device) -> d
     return {
         "network": network,
         "split": dataset.splits["test"],
-        "logits": folder.logits()["test_logits"],
+        "logits": logits,
         "promise": certificate(network),
         "chosen": np.array([int(row["index"]) for row in folder.rows("attack.csv")]),
         "temperatures": {"": 1.0} | ({} if temperature is None else {"_scaled": temperature}),
@@ -80,8 +80,9 @@ def identity_of(folder: RunFolder, given: dict) -> dict:
 def _attack(folder: RunFolder, dataset: Dataset) -> None:
     start, compute = time.perf_counter(), folder.settings.compute
     torch.set_num_threads(compute.threads)
-    split = compute.shards > 1
-    given = arguments_of(folder, dataset, torch.device("cpu") if split else select_device(compute.device))
+    arrays, split = folder.logits(), compute.shards > 1
+    device = torch.device("cpu") if split else select_device(compute.device)
+    given = arguments_of(folder, arrays["test_logits"], dataset, device)
     identity, kept = identity_of(folder, given), folder / PARTIAL_CALIBRATION
     if split:
         finished, seconds = _of_shards(folder, identity)
@@ -89,7 +90,7 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
         content = state.load(kept, identity)
         finished, seconds = None if content is None else unpacked(content)[0], 0.0
     found = attack_calibration(**given, state=finished, save=lambda batches: state.save(kept, identity, packed(batches)))
-    arrays, seconds = folder.logits(), seconds + time.perf_counter() - start
+    seconds += time.perf_counter() - start
     facts = {name: value for name, value in identity.items() if name != "attacked"}
     facts |= {
         "evaluated_images": len(given["chosen"]),

@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> None:
 def _attack(folder: RunFolder, shard: int) -> None:
     start, compute, path = time.perf_counter(), folder.settings.compute, folder.calibration_shard(shard)
     torch.set_num_threads(compute.threads)
-    given = arguments_of(folder, read_dataset(folder.data, ["test"]), select_device(compute.device))
+    dataset, device = read_dataset(folder.data, ["test"]), select_device(compute.device)
+    given = arguments_of(folder, folder.logits()["test_logits"], dataset, device)
     identity, finished = identity_of(folder, given), partial(path)
     content = state.load(finished, identity)
     batches = attack_calibration_shard(
