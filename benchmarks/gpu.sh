@@ -4,7 +4,7 @@
 #   benchmarks/gpu.sh 60 config/cifar10-jpeg.yaml gpu "dataset={path: /data/cifar10-jpeg.tar.xz}" "training={epochs: 60}"
 # 1. the tests for GPUs, 2. times of training steps, and of trainings that share a GPU, 3. the runs of FIRST, with figures,
 # 4. all runs of CONFIG, one seed at a time.
-# Output goes to FOLDER: tests.txt, training_step-SIZE-PRECISION.txt, jobs_per_gpu.txt, and one folder for each stage of runs, as
+# Output goes to FOLDER: tests.txt, training_step-SIZE-MODE.txt, jobs_per_gpu.txt, and one folder for each stage of runs, as
 # `lipscale publish` writes it.
 # In the environment: FIRST, the section `runs` of stage 3; SIZES, of the networks of stage 2; DEVICE=cpu for a trial without a GPU.
 set -uo pipefail
@@ -59,10 +59,12 @@ stage() {
 
 once tests env --chdir="$root" python -m pytest -m gpu
 for size in ${SIZES-medium large}; do
-  for passes in "float32" "bf16" "bf16 --compile"; do
-    # shellcheck disable=SC2086  # an option may follow the precision
-    once "training_step-$size-${passes// --/-}" python "$root/benchmarks/training_step.py" \
-      --config "$config" --size "$size" --device "$device" --precision $passes
+  for mode in "--modes" "--precision float32" "--precision bf16" "--precision bf16 --compile"; do
+    title=${mode//--precision /}
+    title=${title#--}
+    # shellcheck disable=SC2086  # several options
+    once "training_step-$size-${title// --/-}" python "$root/benchmarks/training_step.py" \
+      --config "$config" --size "$size" --device "$device" $mode
   done
 done
 once jobs_per_gpu env DEVICE="$device" "$root/benchmarks/jobs_per_gpu.sh" "$config" "$@"

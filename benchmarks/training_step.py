@@ -10,10 +10,13 @@ With --families, lipscale's layer families are compared instead:
 
     python benchmarks/training_step.py --families orthogonal cayley bro aol sll
 
+and with --modes the ways to train one network: float32 or bf16, each of them with and without torch.compile.
+
 deel-torchlip is in the extra `examples`: `pip install -e .[examples]`. Without it that variant is left out.
 """
 
 import argparse
+import copy
 import itertools
 import math
 import random
@@ -35,6 +38,7 @@ from lipscale.training.precision import fast_logits
 
 CLASSES = 10
 LIPSCHITZ = 10.0
+MODES = tuple(itertools.product((False, True), ("float32", "bf16")))  # compiled or not, precision
 
 
 def plain(settings: Network, shape: tuple[int, int, int], conv: Callable, dense: Callable, activation: nn.Module) -> nn.Module:
@@ -89,6 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="default: 10")
     parser.add_argument("--steps", type=int, default=5, help="of each variant in a round, default: 5")
     families = [name for name in discovery.names(FAMILIES) if discovery.load(FAMILIES, name).CONSTRAINED]
+    parser.add_argument("--modes", action="store_true", help="compare float32, bf16 and torch.compile, not libraries")
     parser.add_argument(
         "--families", nargs="+", default=[], choices=families, help="compare layer families of lipscale, not libraries"
     )
@@ -104,13 +109,21 @@ def main() -> None:
     images = torch.rand(batch_size, *shape, device=options.device)
     labels = torch.randint(CLASSES, (batch_size,), device=options.device)
 
+    given = (experiment.compute.precision, options.compile)
+    modes = {f"{precision}{', compiled' if compiled else ''}": (precision, compiled) for compiled, precision in MODES}
+    if options.modes:
+        network = build_network(experiment.network, shape, CLASSES, [0.5] * shape[0], LIPSCHITZ)
+        networks = {name: copy.deepcopy(network) for name in modes}
+    else:
+        networks = variants(experiment.network, shape, options.families)
     steps = {}
-    for name, network in variants(experiment.network, shape, options.families).items():
+    for name, network in networks.items():
         network = network.to(options.device).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        if options.compile and name in ("lipscale", "unconstrained", *options.families):
+        precision, compiled = modes.get(name, given)
+        if compiled and name in ("lipscale", "unconstrained", *options.families, *modes):
             network = torch.compile(network)
-        steps[name] = partial(step, experiment, network, optimizer, images, labels)
+        steps[name] = partial(step, experiment, precision, network, optimizer, images, labels)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in tqdm(range(-1, options.rounds), desc="rounds"):  # the first warms up and does not count
         for name in random.sample(list(steps), len(steps)):
@@ -123,25 +136,26 @@ def main() -> None:
                 seconds[name].append((time.perf_counter() - start) / options.steps)
 
     device = torch.cuda.get_device_name() if options.device != "cpu" else f"cpu, {options.threads} threads"
-    passes = f"{experiment.compute.precision}{', compiled' if options.compile else ''}"
-    size = options.size or "size of the config"
-    print(f"{options.config}, {size}, {passes}, batch {batch_size}, {device}, torch {torch.__version__}")
-    print(f"{'':22}{'images/s':>10}{'ms a step':>11}{'over unconstrained: fastest':>30}{'median of rounds':>18}")
-    free = seconds["unconstrained"]
+    mode = "" if options.modes else f"{given[0]}{', compiled' if options.compile else ''}, "
+    size, reference = options.size or "size of the config", "float32" if options.modes else "unconstrained"
+    print(f"{options.config}, {size}, {mode}batch {batch_size}, {device}, torch {torch.__version__}")
+    print(f"{'':22}{'images/s':>10}{'ms a step':>11}{f'over {reference}: fastest':>30}{'median of rounds':>18}")
+    base = seconds[reference]
     for name, times in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(times, free, strict=True))
-        print(f"{name:22}{batch_size / min(times):10.0f}{1e3 * min(times):11.1f}{min(times) / min(free):30.2f}{ratio:18.2f}")
+        ratio = statistics.median(a / b for a, b in zip(times, base, strict=True))
+        print(f"{name:22}{batch_size / min(times):10.0f}{1e3 * min(times):11.1f}{min(times) / min(base):30.2f}{ratio:18.2f}")
 
 
 def step(
     experiment: config.Experiment,
+    precision: str,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: torch.Tensor,
     labels: torch.Tensor,
 ) -> None:
     settings = experiment.training.objective
-    forward = partial(fast_logits, network, precision=experiment.compute.precision)
+    forward = partial(fast_logits, network, precision=precision)
     loss = discovery.load("lipscale.training.objectives", settings.name).loss(forward, images, labels, settings, LIPSCHITZ)
     optimizer.zero_grad()
     loss.backward()
