@@ -25,7 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 tried = Counter()  # examples that tests/fuzz has fed in, by kind
 
 
-LONGEST = ("test_conda", "test_slurm", "test_workflow", "test_kill", "test_extensions", "test_checksums", "test_report")
+LONGEST = (
+    "test_conda", "test_slurm", "test_workflow", "test_kill", "test_extensions", "test_published_networks", "test_processes",
+    "test_checksums", "test_examples", "test_report", "test_security", "test_config_workflow", "test_faults", "test_shards",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

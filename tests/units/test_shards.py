@@ -121,10 +121,11 @@ def found_on_calibration(run: RunFolder) -> list:
 
 def test_three_shards_find_of_calibration_what_one_job_finds(split, monkeypatch):
     """Bit for bit: whole batches, and signs that rest on all images."""
-    whole = split(1)
+    few = {"epsilons": [36], "attack_images": 11}
+    whole = split(1, **few)
     assert main(["attack", str(whole.path)]) == main(["attack-calibration", str(whole.path)]) == 0
     expected = found_on_calibration(whole)
-    run = split(3)
+    run = split(3, **few)
     for shard in (3, 1, 2):
         assert main(["attack-calibration-shard", str(run.path), str(shard)]) == 0
     for name in attack_calibration.OUTPUTS:
@@ -137,14 +138,14 @@ def test_three_shards_find_of_calibration_what_one_job_finds(split, monkeypatch)
 
 
 def test_calibration_shards_that_are_missing_altered_or_of_other_settings_are_named(split, capsys):
-    run = split(2)
-    assert main(["attack", str(split(1).path)]) == 0
-    split(2)
+    few = {"epsilons": [36], "attack_images": 4}
+    assert main(["attack", str(split(1, **few).path)]) == 0
+    run = split(2, **few)
     assert main(["attack-calibration", str(run.path)]) == 1
     assert "calibration-attack-shards/1of2.npz is missing; run the workflow" in capsys.readouterr().err
     for shard in (1, 2):
         assert main(["attack-calibration-shard", str(run.path), str(shard)]) == 0
-    run = split(2, attack_batch_size=5)
+    run = split(2, **few, attack_batch_size=5)
     assert main(["attack-calibration", str(run.path)]) == 1
     assert "1of2.npz was made with other settings; delete it and rerun" in capsys.readouterr().err
     run.calibration_shard(1).write_bytes(b"")
@@ -158,9 +159,9 @@ def test_calibration_shards_that_are_missing_altered_or_of_other_settings_are_na
 @pytest.mark.parametrize("step", ["attack-shard", "attack-calibration-shard"])
 def test_a_killed_shard_resumes(split, step):
     """kill -9 after the first finished batch; what is found is what a shard finds that was not killed."""
-    run = split(1, epsilons=[72], attack_images=12, attack_batch_size=1)
-    assert main(["attack", str(run.path)]) == 0
-    run = split(2, epsilons=[72], attack_images=12, attack_batch_size=1)
+    few = {"epsilons": [72], "attack_images": 6, "attack_batch_size": 1}
+    assert main(["attack", str(split(1, **few).path)]) == 0
+    run = split(2, **few)
     epsilon, path = ([], run.calibration_shard(1)) if "calibration" in step else (["72"], run.shard(72, 1))
     command = [sys.executable, "-m", "lipscale", step, str(run.path), *epsilon, "1"]
     subprocess.run(command, check=True, capture_output=True)
