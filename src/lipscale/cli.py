@@ -21,6 +21,7 @@ STEPS = {  # that the workflow calls
     "configure": "write the checked config of an experiment and of each run",
     "train": "train runs, or resume them from their last epoch",
     "evaluate": "logits, temperature, calibration and certified radii of trained runs",
+    "evaluate-shard": "the logits of a part of the images, where jobs share the evaluation of a run",
     "attack": "AutoAttack on a sample of the test images of trained runs",
     "attack-shard": "a part of that, where jobs share the attack on a run",
     "attack-calibration": "attack the calibration of trained runs, and compare with its proven bounds",

@@ -115,7 +115,7 @@ def test_shards_start_more_jobs_of_the_same_work():
     assert (whole.jobs, split.jobs) == (10, 10 + 10 * 3 * 2)
     assert split.total == pytest.approx(whole.total + 4 * 60)
     assert split.longest == pytest.approx(4 + (whole.longest - 4) / 6)
-    assert [of["evaluate"].jobs for of in stages] == [10 + 8, 10 + 8 * (3 + 1)]  # the last 8 attack calibration
+    assert [of["evaluate"].jobs for of in stages] == [10 + 8, (10 + 8) * (3 + 1)]  # the last 8 attack calibration
 
 
 def test_more_images_than_there_are_cannot_be_set_aside():

@@ -1,5 +1,6 @@
-"""An attack that is split over jobs: the files of one that is not, resumption, refusals."""
+"""Evaluation and attacks that are split over jobs: the files of those that are not, resumption, refusals."""
 
+import math
 import subprocess
 import sys
 import time
@@ -13,9 +14,11 @@ from lipscale import config as configs
 from lipscale.attacks import autoattack, on_calibration, robustness
 from lipscale.cli import main
 from lipscale.errors import LipscaleError
-from lipscale.steps import attack_calibration
+from lipscale.evaluation import logits
+from lipscale.steps import attack_calibration, evaluate
 from lipscale.steps.attack import partial
 from lipscale.store import files
+from lipscale.store.checksums import record
 from lipscale.store.run_folder import CALIBRATION_SHARDS, PARTIAL, SHARDS, RunFolder
 from short_experiment import OTHER, write_settings
 
@@ -110,6 +113,45 @@ def test_a_stopped_shard_resumes_and_a_finished_one_is_restored(split, batches, 
     assert attack_shard(run, 72, 1) == 0
     assert len(resumed) == len(batches)
     assert files.read_json(run.shard(72, 1))["survived"] == resumed
+
+
+EVALUATED = ("logits.npz", "calibration.json", "sweep.csv", "reliability.csv", "radii.csv", "certificate.json")
+
+
+@pytest.mark.parametrize("shards", [2, 5])
+def test_shards_compute_the_logits_of_one_job(split, monkeypatch, shards):
+    """Bit for bit, in 4 batches of test images and 4 of validation images; one of 5 shards has none."""
+    monkeypatch.setattr(logits, "EVALUATION_BATCH", 90)
+    whole = split(1)
+    assert [math.ceil(len(whole.logits()[f"{name}_labels"]) / 90) for name in ("test", "validation")] == [4, 4]
+    assert main(["evaluate", str(whole.path)]) == 0
+    expected = [(whole / name).read_bytes() for name in EVALUATED]
+    run = split(shards)
+    for shard in range(shards, 0, -1):
+        assert main(["evaluate-shard", str(run.path), str(shard)]) == 0
+    for name in EVALUATED:
+        (run / name).unlink()
+    monkeypatch.setattr(evaluate, "exact_logits", None)  # nothing is computed again
+    assert main(["evaluate", str(run.path)]) == 0
+    assert [(run / name).read_bytes() for name in EVALUATED] == expected
+
+
+def test_logits_that_are_missing_altered_or_of_another_network_are_named(split, capsys):
+    run = split(2)
+    assert main(["evaluate", str(run.path)]) == 1
+    assert "logits-shards/1of2.npz is missing; run the workflow" in capsys.readouterr().err
+    for shard in (1, 2):
+        assert main(["evaluate-shard", str(run.path), str(shard)]) == 0
+    assert main(["evaluate", str(run.path)]) == 0
+    (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes() + b" ")  # as after another training
+    record(run / "model.safetensors")
+    assert main(["evaluate", str(run.path)]) == 1
+    assert "logits-shards/1of2.npz was made from another version of ../model.safetensors" in capsys.readouterr().err
+    run.logits_shards()[0].write_bytes(b"")
+    assert main(["evaluate", str(run.path)]) == 1
+    assert "logits-shards/1of2.npz was altered" in capsys.readouterr().err
+    assert main(["evaluate-shard", str(run.path), "3"]) == 1
+    assert capsys.readouterr().err == "lipscale: SHARD is 3; allowed: from 1 to compute.shards, 2\n"
 
 
 def found_on_calibration(run: RunFolder) -> list:
@@ -240,6 +282,16 @@ def test_the_workflow_plans_a_job_for_each_epsilon_and_shard(tmp_path: Path, tin
     (joined,) = (job for job in jobs if job.startswith("attack:"))
     assert joined.count("attack-shards/") >= 6
     assert ("gres=gpu:1" in second, "gres=gpu:1" in joined) == (True, False)
+
+
+def test_the_workflow_plans_a_job_for_each_shard_of_the_evaluation(tmp_path: Path, tiny):
+    tiny["compute"] = {"shards": 3, "device": "cuda"}
+    target = "results/tiny/runs/list-0.1-seed0/logits.npz"
+    said = snakemake(tmp_path, tiny, "--dry-run", "--cores", 2, "--", target).stdout
+    parts = said.split("rule ")
+    shards, (joined,) = ([job for job in parts if job.startswith(name)] for name in ("evaluate_shard:", "evaluate:"))
+    assert all(f"logits-shards/{shard}of3.npz" in joined for shard in (1, 2, 3))
+    assert (len(shards), ["gres=gpu:1" in job for job in (*shards, joined)]) == (3, [True] * 3 + [False])
 
 
 def test_the_workflow_plans_a_job_for_each_shard_of_the_attack_on_calibration(tmp_path: Path, tiny):

@@ -77,7 +77,7 @@ rule attack_calibration:
         logits=of_heavy("logits.npz"),
         calibration=of_heavy("calibration.json"),
         attacked=of_heavy("attack.csv"),
-        shards=of_calibration_shards(),
+        shards=of_all_shards("calibration-attack-shards"),
     output:
         rows=of_heavy("calibration_attack.csv"),
         summary=of_heavy("calibration_attack.json"),

@@ -57,7 +57,7 @@ GPU_SHARE = 100 // COMPUTE.jobs_per_gpu if GPU else 0  # in percent
 PACKED = COMPUTE.pack
 HEAVY_JOB = "{setting}" if PACKED else "{setting}-seed{seed}"
 LIGHT_JOB = "all" if PACKED else HEAVY_JOB
-SPLIT = COMPUTE.shards > 1  # where `attack` joins what `attack_shard` found, and `attack_calibration` likewise
+SPLIT = COMPUTE.shards > 1  # where `attack` joins what `attack_shard` found; `evaluate` and `attack_calibration` likewise
 
 
 wildcard_constraints:
@@ -97,10 +97,10 @@ def of_shards(epsilons):
     return [f"{RESULTS}/runs/{{setting}}-seed{{seed}}/attack-shards/{name}" for name in names]
 
 
-def of_calibration_shards():
-    """The same of the attack on calibration."""
+def of_all_shards(folder):
+    """What all shards of the evaluation, or of the attack on calibration, wrote to this folder of a run."""
     numbers = range(1, COMPUTE.shards + 1) if SPLIT else []
-    return [of_heavy(f"calibration-attack-shards/{number}of{COMPUTE.shards}.npz") for number in numbers]
+    return [of_heavy(f"{folder}/{number}of{COMPUTE.shards}.npz") for number in numbers]
 
 
 def runs_of(wildcards, output):

@@ -9,6 +9,7 @@ COMPUTING = {
     "prepare_data",
     "train",
     "evaluate",
+    "evaluate_shard",
     "attack",
     "attack_shard",
     "attack_calibration",

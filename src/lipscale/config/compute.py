@@ -36,8 +36,8 @@ class Compute(Settings):
     gpus: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
         1,
         description="GPUs that train one network together, each in its own process, with a part of training.batch_size; on a "
-        "CPU the number of processes, each with compute.threads; results depend on it in the rounding of sums; attacks use one "
-        "GPU, or compute.shards",
+        "CPU the number of processes, each with compute.threads; results depend on it in the rounding of sums; evaluation and "
+        "attacks use one GPU, or compute.shards",
     )
     accumulate: Annotated[int, Field(ge=1, le=1024), AsInteger] = Field(
         1,
@@ -46,8 +46,8 @@ class Compute(Settings):
     )
     shards: Annotated[int, Field(ge=1, le=1000), AsInteger] = Field(
         1,
-        description="jobs that share the AutoAttack on a run at each epsilon, and the attack on its calibration, in whole "
-        "batches of evaluation.attack_batch_size images; results do not depend on it",
+        description="jobs that share the evaluation of a run, its AutoAttack at each epsilon, and the attack on its "
+        "calibration, in whole batches of images; results do not depend on it",
     )
     in_memory_gib: NonNegativeNumber = Field(
         2,

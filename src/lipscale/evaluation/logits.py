@@ -25,6 +25,13 @@ def evaluation_batch(image_shape: Sequence[int]) -> int:
     return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * LARGEST // math.prod(image_shape)))
 
 
+def whole_batches(images: int, image_shape: Sequence[int], number: int, parts: int) -> slice:
+    """Part `number`, counted from 1, of so many images in `parts` parts of whole batches of `exact_logits`; may be empty."""
+    size = evaluation_batch(image_shape)
+    first, last = (math.ceil(images / size) * one // parts * size for one in (number - 1, number))
+    return slice(first, min(last, images))
+
+
 def exact_logits(network: "PlainNetwork", images: torch.Tensor | np.ndarray, device: torch.device) -> torch.Tensor:
     """Logits (images, classes) in float64, on the CPU, with the rounding errors that the bounds of the layers cover.
 
@@ -38,13 +45,12 @@ def exact_logits(network: "PlainNetwork", images: torch.Tensor | np.ndarray, dev
     check_shape(images, network)
     size = evaluation_batch(network.image_shape)
     batches = images.split(size) if isinstance(images, torch.Tensor) else map(torch.from_numpy, in_parts(images, size))
-    first, logits = 0, None  # one table: two for a moment, as of torch.cat, are gigabytes with many images and classes
+    # one table: two for a moment, as of torch.cat, are gigabytes with many images and classes
+    first, logits = 0, torch.empty(len(images), network.class_count, dtype=torch.float64)
     # cuDNN may choose a fast transform, whose errors are not those of inner products
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
         for batch in batches:
             found = network(exact_pixels(batch.to(device)))
-            if logits is None:
-                logits = torch.empty(len(images), found.shape[1], dtype=found.dtype)
             logits[first : first + len(found)] = found
             first += len(found)
     return logits

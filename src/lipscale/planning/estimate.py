@@ -115,8 +115,8 @@ def estimate(experiment: config.Experiment, record: Record) -> Estimate:
     attack = _in_shards(attack, record.attack, compute.shards, len(experiment.evaluation.epsilons))
     evaluate = record.run_seconds * len(runs)
     bounded = [run for run in runs if METHODS[run.method].constrained]  # whose calibration is attacked
-    for_each = 1 if compute.shards == 1 else 1 + compute.shards  # jobs that attack the calibration of a run, and join
-    evaluate_jobs = (1 if compute.pack else len(runs)) + for_each * len(_jobs(bounded, compute.pack))
+    for_each = 1 if compute.shards == 1 else 1 + compute.shards  # jobs of one evaluation or attack: its shards, and one joins
+    evaluate_jobs = for_each * ((1 if compute.pack else len(runs)) + len(_jobs(bounded, compute.pack)))
     stages = {
         "train": train,
         "attack": attack,

@@ -7,7 +7,6 @@ The part is some of the batches. What is found goes to calibration-attack-shards
 import argparse
 import json
 import time
-from pathlib import Path
 
 import torch
 
@@ -16,7 +15,7 @@ from lipscale.attacks.on_calibration import attack_calibration_shard
 from lipscale.errors import enough_memory
 from lipscale.steps.attack import advice, partial
 from lipscale.steps.attack_calibration import SOURCES, arguments_of, identity_of
-from lipscale.steps.attack_shard import add_shard, check_shard
+from lipscale.steps.common import add_run, add_shard, check_shard
 from lipscale.store import files, locks, state
 from lipscale.store.checksums import record
 from lipscale.store.dataset import read_dataset
@@ -25,7 +24,7 @@ from lipscale.training.devices import select_device
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run, results/EXPERIMENT/runs/RUN")
+    add_run(parser)
     add_shard(parser)
 
 

@@ -18,6 +18,7 @@ from lipscale.certification.binding import check_fits
 from lipscale.certification.model_file import load
 from lipscale.errors import LipscaleError, enough_memory
 from lipscale.steps.attack import SOURCES, add_shards, advice, identity_of, partial, sample_of
+from lipscale.steps.common import add_run, add_shard, check_shard
 from lipscale.store import files, locks, state
 from lipscale.store.checksums import record
 from lipscale.store.dataset import read_dataset
@@ -26,20 +27,9 @@ from lipscale.training.devices import select_device
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run, results/EXPERIMENT/runs/RUN")
+    add_run(parser)
     parser.add_argument("epsilon", type=int, metavar="EPSILON", help="one of evaluation.epsilons")
     add_shard(parser)
-
-
-def add_shard(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shard", type=int, metavar="SHARD", help="number of the shard, from 1 to compute.shards")
-
-
-def check_shard(folder: RunFolder, shard: int) -> None:
-    """Raises LipscaleError where there is no such shard."""
-    shards = folder.settings.compute.shards
-    if not 1 <= shard <= shards:
-        raise LipscaleError(f"SHARD is {shard}; allowed: from 1 to compute.shards, {shards}")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -12,6 +12,21 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs, results/EXPERIMENT/runs/RUN")
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of the run, results/EXPERIMENT/runs/RUN")
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shard", type=int, metavar="SHARD", help="number of the shard, from 1 to compute.shards")
+
+
+def check_shard(folder: RunFolder, shard: int) -> None:
+    """Raises LipscaleError where there is no such shard."""
+    shards = folder.settings.compute.shards
+    if not 1 <= shard <= shards:
+        raise LipscaleError(f"SHARD is {shard}; allowed: from 1 to compute.shards, {shards}")
+
+
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="folder of the experiment, results/EXPERIMENT")
 

@@ -2,9 +2,11 @@
 
 Each run's folder gets logits.npz, calibration.json, reliability.csv, sweep.csv, radii.csv and certificate.json. T* is measured
 on the validation split, everything else on the test split. Where the validation split was returned to training, there is no T*.
+If compute.shards is more than 1, `evaluate-shard` has computed the logits, and this step joins them.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from lipscale.certification.certificate import RADII_COLUMNS, certificate, descr
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
 from lipscale.evaluation.calibration import RELIABILITY_COLUMNS, SWEEP_COLUMNS, calibrate
-from lipscale.evaluation.logits import exact_logits
+from lipscale.evaluation.logits import exact_logits, whole_batches
 from lipscale.progress import bar
 from lipscale.steps.common import add_runs, run_folders
 from lipscale.steps.train import CHECKPOINT
@@ -43,16 +45,47 @@ def run(options: argparse.Namespace) -> None:
             (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _write_logits(folder: RunFolder, dataset: Dataset) -> None:
-    device, model = select_device(folder.settings.compute.device), checked(folder / "model.safetensors")
-    network, arrays = load(model, device).double(), {}
+def logits_of(folder: RunFolder, dataset: Dataset, number: int = 1, shards: int = 1) -> dict[str, np.ndarray]:
+    """validation_logits and test_logits, float64 (images, classes), of part `number` of `shards` of both splits."""
+    device = select_device(folder.settings.compute.device)
+    network = load(checked(folder / "model.safetensors"), device).double()
     check_fits(network.binding, dataset)
+    logits = {}
     for split in SPLITS:
-        arrays[f"{split}_logits"] = exact_logits(network, dataset.images(split), device).numpy()
-        arrays[f"{split}_labels"] = dataset.labels(split)
-    with files.atomic(folder / "logits.npz") as temporary, temporary.open("wb") as file:
+        images = dataset.images(split)
+        part = whole_batches(len(images), network.image_shape, number, shards)
+        logits[f"{split}_logits"] = exact_logits(network, images[part], device).numpy()
+    return logits
+
+
+def write_logits(path: Path, arrays: dict[str, np.ndarray], model: Path) -> None:
+    with files.atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
-    record(folder / "logits.npz", made_from=[model])
+    record(path, made_from=[model])
+
+
+def _write_logits(folder: RunFolder, dataset: Dataset) -> None:
+    split = folder.settings.compute.shards > 1
+    arrays = _of_shards(folder, dataset) if split else logits_of(folder, dataset)
+    labels = {f"{name}_labels": dataset.labels(name) for name in SPLITS}
+    write_logits(folder / "logits.npz", {**arrays, **labels}, folder / "model.safetensors")
+
+
+def _of_shards(folder: RunFolder, dataset: Dataset) -> dict[str, np.ndarray]:
+    """The logits of all shards, in tables of their final size: to have all parts twice may take gigabytes.
+
+    Raises:
+        LipscaleError: the result of a shard is missing, altered, or of another network.
+    """
+    logits, first = {}, dict.fromkeys(SPLITS, 0)
+    for path in folder.logits_shards():
+        part = files.read_arrays(checked(path))
+        for split in SPLITS:
+            found = part[f"{split}_logits"]
+            table = logits.setdefault(f"{split}_logits", np.empty((len(dataset.labels(split)), found.shape[1])))
+            table[first[split] : first[split] + len(found)] = found
+            first[split] += len(found)
+    return logits
 
 
 def _write_calibration(folder: RunFolder) -> None:

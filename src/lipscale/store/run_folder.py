@@ -14,6 +14,7 @@ from lipscale.store.manifest import read_manifest
 
 PARTIAL = "attack-partial.json"  # verdicts of an attack that has not ended, or whose outputs nobody has read yet
 SHARDS = "attack-shards"  # the folder of the parts of an attack that is split over jobs (compute.shards)
+LOGITS_SHARDS = "logits-shards"  # the same for the evaluation
 CALIBRATION_SHARDS = "calibration-attack-shards"  # the same for the attack on calibration
 PARTIAL_CALIBRATION = "calibration-attack-partial.npz"  # what an attack on calibration has finished
 
@@ -67,6 +68,11 @@ class RunFolder:
     def settings(self) -> config.Run:
         """The checked config of the run."""
         return config.check_run(files.read_yaml(checked(self / "config.yaml")))
+
+    def logits_shards(self) -> list[Path]:
+        """The logits that each of the compute.shards jobs, counted from 1, computed of the run."""
+        shards = self.settings.compute.shards
+        return [self / LOGITS_SHARDS / f"{number}of{shards}.npz" for number in range(1, shards + 1)]
 
     def shard(self, epsilon: int, number: int) -> Path:
         """The verdicts of one of the compute.shards jobs, counted from 1, that attack the run at an epsilon."""
