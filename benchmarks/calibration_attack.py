@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import lipscale
-from lipscale.attacks.on_calibration import Options, attack_calibration
+from lipscale.attacks.on_calibration import Options, Target, attack_calibration
 from lipscale.certification.binding import check_fits
 from lipscale.store.dataset import read_dataset
 
@@ -43,8 +43,8 @@ def main() -> None:
         network = lipscale.load(name)
         check_fits(network.binding, dataset)
         proven = lipscale.certify(network, split.images, split.labels)
-        arguments = (network, split, proven.logits, proven.certificate, chosen, {"": 1.0})
-        found = attack_calibration(*arguments, Options(tuple(options.epsilons), 256), name=name)
+        given = (network, split, proven.logits, proven.certificate, chosen, {"": 1.0})
+        found = attack_calibration(Target(*given, Options(tuple(options.epsilons), 256), name=name))
         clean = lipscale.certified_calibration(proven.logits[chosen], split.labels[chosen], proven.certificate, 0)
         values = {"nll": clean.certified_nll, "brier": clean.certified_brier, "ece": clean.worst_case_ece}
         for row in found.summary():

@@ -10,7 +10,7 @@ import torch
 
 import synthetic
 from lipscale.attacks import on_calibration
-from lipscale.attacks.on_calibration import Options, attack_calibration, task, within
+from lipscale.attacks.on_calibration import Options, Target, attack_calibration, within
 from lipscale.attacks.reached import Reached, choose
 from lipscale.certification.certificate import certificate
 from lipscale.errors import LipscaleError
@@ -33,9 +33,13 @@ def attacked():
     return network, SimpleNamespace(images=images, labels=labels), logits, certificate(network)
 
 
-def attack(attacked, promise=None, **options):
+def target(attacked, promise=None, batch_size=16) -> Target:
     network, split, logits, found = attacked
-    return attack_calibration(network, split, logits, promise or found, CHOSEN, TEMPERATURES, Options(EPSILONS, 16), **options)
+    return Target(network, split, logits, promise or found, CHOSEN, TEMPERATURES, Options(EPSILONS, batch_size))
+
+
+def attack(attacked, promise=None, **options):
+    return attack_calibration(target(attacked, promise), **options)
 
 
 def test_between_clean_values_and_bounds(attacked):
@@ -60,7 +64,7 @@ def test_between_clean_values_and_bounds(attacked):
 
 
 def test_every_visited_point_is_in_the_ball_and_the_pixel_range(attacked, monkeypatch):
-    network, split, _, _ = attacked
+    _, split, _, _ = attacked
     images, counted = torch.from_numpy(split.images[CHOSEN]).double() / 255, []
 
     def visit(self, logits, inside, bounds):
@@ -76,22 +80,13 @@ def test_every_visited_point_is_in_the_ball_and_the_pixel_range(attacked, monkey
         return inside
 
     monkeypatch.setattr(on_calibration, "within", watched)
-    run = on_calibration._Attack(network, split, attack_cases(attacked), Options(EPSILONS, 30), "cpu")
-    run.batch(CHOSEN)
+    whole = target(attacked, batch_size=30)
+    on_calibration._Attack(whole, whole.cases()).batch(CHOSEN)
     assert counted
     assert all(counted)
     assert all(norm <= distance(epsilon) for norm, epsilon in seen)
     assert max(norm / distance(epsilon) for norm, epsilon in seen) > 1 - 1e-9  # the whole ball is used
     assert not within(images, images + 1.1 * distance(8) / 8, 8).any()
-
-
-def attack_cases(attacked):
-    _, split, logits, found = attacked
-    return [
-        on_calibration._case(logits, split.labels, found, CHOSEN, epsilon, suffix, temperature)
-        for epsilon in EPSILONS
-        for suffix, temperature in TEMPERATURES.items()
-    ]
 
 
 def test_a_certificate_that_promises_too_much_is_broken_and_names_the_images(attacked):
@@ -136,7 +131,7 @@ def test_rows_are_of_all_images(attacked):
     assert list(rows[0]) == found.columns()
     assert rows[1]["attacked_nll_36"] is None
     assert rows[2]["attacked_right_scaled_36"] in (0, 1)
-    assert task(Options((72, 36), 16), TEMPERATURES)["epsilons"] == [36, 72]
+    assert replace(target(attacked), options=Options((72, 36), 16)).task["epsilons"] == [36, 72]
 
 
 def test_choice_for_signs_is_the_best_of_each_image():

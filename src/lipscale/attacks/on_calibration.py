@@ -55,87 +55,87 @@ class Options:
         object.__setattr__(self, "epsilons", tuple(sorted(self.epsilons)))
 
 
-def task(options: Options, temperatures: Mapping[str, float]) -> dict:
-    """What the result depends on beside network and images. Only a state of the same task may be resumed."""
-    return {
-        "attack": f"normalised gradient ascent l2: {', '.join(DIRECTIONS)}; {STEPS} steps",
-        **asdict(options),
-        "epsilons": list(options.epsilons),
-        "temperatures": dict(temperatures),
-    }
+@dataclass(frozen=True)
+class Target:
+    """A network, and the images on which its calibration is attacked.
 
-
-def attack_calibration(
-    network: "PlainNetwork",
-    split: "Split",
-    logits: np.ndarray,
-    promise: Certificate,
-    chosen: np.ndarray,
-    temperatures: Mapping[str, float],
-    options: Options,
-    device: torch.device | str = "cpu",
-    state: State | None = None,
-    save: Callable[[State], None] = lambda state: None,
-    name: str = "network",
-) -> CalibrationAttack:
-    """Attack the chosen images of a split at each epsilon.
-
-    Args:
+    Attributes:
         network: with a constraint; it is copied.
         split: `images` (images, channels, height, width), uint8, and `labels` (images,).
         logits: (images, classes) of the split, from `exact_logits`.
         promise: the certificate of the network.
         chosen: indices of the images to attack, sorted.
         temperatures: that logits are divided by, by the suffix of the columns: "" for 1.
+        options: how they are attacked.
+        device: where it is computed.
+        name: of the network, for messages.
+    """
+
+    network: "PlainNetwork"
+    split: "Split"
+    logits: np.ndarray
+    promise: Certificate
+    chosen: np.ndarray
+    temperatures: Mapping[str, float]
+    options: Options
+    device: torch.device | str = "cpu"
+    name: str = "network"
+
+    @property
+    def task(self) -> dict:
+        """What the result depends on beside network and images. Only a state of the same task may be resumed."""
+        return {
+            "attack": f"normalised gradient ascent l2: {', '.join(DIRECTIONS)}; {STEPS} steps",
+            **asdict(self.options),
+            "epsilons": list(self.options.epsilons),
+            "temperatures": dict(self.temperatures),
+        }
+
+    def cases(self) -> list[Case]:
+        """What is proven for each epsilon and temperature."""
+        return [
+            self._case(epsilon, suffix, temperature)
+            for epsilon in self.options.epsilons
+            for suffix, temperature in self.temperatures.items()
+        ]
+
+    def _case(self, epsilon: int, suffix: str, temperature: float) -> Case:
+        bounds = bounds_at(self.logits, self.split.labels, self.promise, epsilon, temperature, kept=self.chosen)
+        everything = summary(bounds, epsilon, np.arange(len(self.split.labels)))
+        return Case(epsilon, suffix, temperature, bounds, everything, summary(bounds, epsilon, self.chosen))
+
+
+def attack_calibration(
+    target: Target, state: State | None = None, save: Callable[[State], None] = lambda state: None
+) -> CalibrationAttack:
+    """Attack the chosen images of a split at each epsilon.
+
+    Args:
+        target: what is attacked.
         state: what `save` got last in an attack with the same network, split and `task`, or of the same from all shards.
         save: called with the state after each batch; the state changes afterwards, so write or copy it.
-        name: of the network, for messages.
 
     Raises:
         LipscaleError: an attack exceeds a bound, which a sound certificate rules out; the images are named.
     """
-    start, cases = time.perf_counter(), _cases(logits, split.labels, promise, chosen, temperatures, options)
-    batches = _Attack(network, split, cases, options, device).batches(chosen, list(state or ()), save, name)
+    start, cases = time.perf_counter(), target.cases()
+    batches = _Attack(target, cases).batches(target.chosen, list(state or ()), save, target.name)
     reached = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
-    return CalibrationAttack.of(cases, reached, split.labels, chosen, name, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return CalibrationAttack.of(cases, reached, target.split.labels, target.chosen, target.name, seconds)
 
 
 def attack_calibration_shard(
-    network: "PlainNetwork",
-    split: "Split",
-    logits: np.ndarray,
-    promise: Certificate,
-    chosen: np.ndarray,
-    temperatures: Mapping[str, float],
-    options: Options,
+    target: Target,
     number: int,
     shards: int,
-    device: torch.device | str = "cpu",
     state: State | None = None,
     save: Callable[[State], None] = lambda state: None,
-    name: str = "network",
 ) -> State:
-    """The part of one of several jobs, counted from 1. The parts of all, joined, are the state of `attack_calibration`.
-
-    The other arguments are those of `attack_calibration`.
-    """
-    cases = _cases(logits, split.labels, promise, chosen, temperatures, options)
-    attack, wanted = _Attack(network, split, cases, options, device), shard(chosen, options.batch_size, number, shards)
-    return attack.batches(wanted, list(state or ()), save, f"{name} shard {number} of {shards}")
-
-
-def _cases(logits, labels, promise: Certificate, chosen, temperatures: Mapping[str, float], options: Options) -> list[Case]:
-    return [
-        _case(logits, labels, promise, chosen, epsilon, suffix, temperature)
-        for epsilon in options.epsilons
-        for suffix, temperature in temperatures.items()
-    ]
-
-
-def _case(logits, labels, promise: Certificate, chosen, epsilon: int, suffix: str, temperature: float) -> Case:
-    bounds = bounds_at(logits, labels, promise, epsilon, temperature, kept=chosen)
-    everything = summary(bounds, epsilon, np.arange(len(labels)))
-    return Case(epsilon, suffix, temperature, bounds, everything, summary(bounds, epsilon, chosen))
+    """The part of one of several jobs, counted from 1. The parts of all, joined, are the state of `attack_calibration`."""
+    wanted = shard(target.chosen, target.options.batch_size, number, shards)
+    name = f"{target.name} shard {number} of {shards}"
+    return _Attack(target, target.cases()).batches(wanted, list(state or ()), save, name)
 
 
 def bounds_at(
@@ -153,9 +153,9 @@ def _joined(parts: list[Arrays]) -> Arrays:
 class _Attack:
     """One network under attack on one split."""
 
-    def __init__(self, network, split, cases: list[Case], options: Options, device):
-        self.network = copy.deepcopy(network).to(device).eval().double()
-        self.split, self.cases, self.options, self.device = split, cases, options, torch.device(device)
+    def __init__(self, target: Target, cases: list[Case]):
+        self.network = copy.deepcopy(target.network).to(target.device).eval().double()
+        self.split, self.cases, self.options, self.device = target.split, cases, target.options, torch.device(target.device)
 
     def batches(self, chosen: np.ndarray, found: State, save: Callable[[State], None], name: str) -> State:
         """What is reached of the images with these indices, batch by batch; the first ones are `found` already."""

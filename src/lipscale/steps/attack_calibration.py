@@ -16,7 +16,7 @@ import torch
 
 from lipscale.attacks.calibration_results import CalibrationAttack
 from lipscale.attacks.calibration_state import State, packed, unpacked
-from lipscale.attacks.on_calibration import Options, attack_calibration, bounds_at, task
+from lipscale.attacks.on_calibration import Options, Target, attack_calibration, bounds_at
 from lipscale.attacks.reliability_under_attack import COLUMNS, reliability_rows
 from lipscale.certification.certificate import Certificate, certificate
 from lipscale.certification.model_file import load
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> None:
                 _attack(folder, dataset)
 
 
-def arguments_of(folder: RunFolder, logits: np.ndarray, dataset: Dataset, device: torch.device) -> dict:
-    """What the attack on a run is given, by the names of the arguments of `attack_calibration`; logits of the test split.
+def target_of(folder: RunFolder, logits: np.ndarray, dataset: Dataset, device: torch.device) -> Target:
+    """What is attacked of a run; logits of the test split.
 
     Raises:
         LipscaleError: nothing bounds the calibration of the run.
@@ -58,23 +58,22 @@ def arguments_of(folder: RunFolder, logits: np.ndarray, dataset: Dataset, device
     if not math.isfinite(network.lipschitz):
         raise LipscaleError(f"run {folder.name} has no constraint, so nothing bounds its calibration; allowed: other runs")
     temperature = folder.json("calibration.json")["temperature"]
-    return {
-        "network": network,
-        "split": dataset.splits["test"],
-        "logits": logits,
-        "promise": certificate(network),
-        "chosen": np.array([int(row["index"]) for row in folder.rows("attack.csv")]),
-        "temperatures": {"": 1.0} | ({} if temperature is None else {"_scaled": temperature}),
-        "options": Options(tuple(settings.calibration_budgets), settings.evaluation.attack_batch_size),
-        "device": device,
-        "name": folder.name,
-    }
+    return Target(
+        network=network,
+        split=dataset.splits["test"],
+        logits=logits,
+        promise=certificate(network),
+        chosen=np.array([int(row["index"]) for row in folder.rows("attack.csv")]),
+        temperatures={"": 1.0} | ({} if temperature is None else {"_scaled": temperature}),
+        options=Options(tuple(settings.calibration_budgets), settings.evaluation.attack_batch_size),
+        device=device,
+        name=folder.name,
+    )
 
 
-def identity_of(folder: RunFolder, given: dict) -> dict:
+def identity_of(folder: RunFolder, target: Target) -> dict:
     """What the result depends on."""
-    facts = task(given["options"], given["temperatures"]) | {"model_sha256": files.sha256(folder / "model.safetensors")}
-    return facts | {"attacked": given["chosen"].tolist()}
+    return target.task | {"model_sha256": files.sha256(folder / "model.safetensors"), "attacked": target.chosen.tolist()}
 
 
 def _attack(folder: RunFolder, dataset: Dataset) -> None:
@@ -82,19 +81,19 @@ def _attack(folder: RunFolder, dataset: Dataset) -> None:
     torch.set_num_threads(compute.threads)
     arrays, split = folder.logits(), compute.shards > 1
     device = torch.device("cpu") if split else select_device(compute.device)
-    given = arguments_of(folder, arrays["test_logits"], dataset, device)
-    identity, kept = identity_of(folder, given), folder / PARTIAL_CALIBRATION
+    target = target_of(folder, arrays["test_logits"], dataset, device)
+    identity, kept = identity_of(folder, target), folder / PARTIAL_CALIBRATION
     if split:
         finished, seconds = _of_shards(folder, identity)
     else:
         content = state.load(kept, identity)
         finished, seconds = None if content is None else unpacked(content)[0], 0.0
-    found = attack_calibration(**given, state=finished, save=lambda batches: state.save(kept, identity, packed(batches)))
+    found = attack_calibration(target, finished, lambda batches: state.save(kept, identity, packed(batches)))
     seconds += time.perf_counter() - start
     facts = {name: value for name, value in identity.items() if name != "attacked"}
     facts |= {
-        "evaluated_images": len(given["chosen"]),
-        "cases": _cases(found, arrays, given["promise"]),
+        "evaluated_images": len(target.chosen),
+        "cases": _cases(found, arrays, target.promise),
         "seconds": seconds,
         "versions": provenance.versions(),
     }

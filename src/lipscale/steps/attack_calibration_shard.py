@@ -14,7 +14,7 @@ from lipscale.attacks.calibration_state import packed, unpacked
 from lipscale.attacks.on_calibration import attack_calibration_shard
 from lipscale.errors import enough_memory
 from lipscale.steps.attack import advice, partial
-from lipscale.steps.attack_calibration import SOURCES, arguments_of, identity_of
+from lipscale.steps.attack_calibration import SOURCES, identity_of, target_of
 from lipscale.steps.common import add_run, add_shard, check_shard
 from lipscale.store import files, locks, state
 from lipscale.store.checksums import record
@@ -40,13 +40,13 @@ def _attack(folder: RunFolder, shard: int) -> None:
     start, compute, path = time.perf_counter(), folder.settings.compute, folder.calibration_shard(shard)
     torch.set_num_threads(compute.threads)
     dataset, device = read_dataset(folder.data, ["test"]), select_device(compute.device)
-    given = arguments_of(folder, folder.logits()["test_logits"], dataset, device)
-    identity, finished = identity_of(folder, given), partial(path)
+    target = target_of(folder, folder.logits()["test_logits"], dataset, device)
+    identity, finished = identity_of(folder, target), partial(path)
     content = state.load(finished, identity)
     batches = attack_calibration_shard(
-        **given,
-        number=shard,
-        shards=compute.shards,
+        target,
+        shard,
+        compute.shards,
         state=None if content is None else unpacked(content)[0],
         save=lambda batches: state.save(finished, identity, packed(batches)),
     )
