@@ -60,10 +60,12 @@ wheelhouse:
 clean:
 	rm -rf .venv
 
+# compileall compiles files side by side, pip one after the other. Both go on after files that are for other versions of Python.
 .venv/complete: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "lipscale needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(PIP_INSTALL) --requirement requirements.lock
+	$(PIP_INSTALL) --no-compile --requirement requirements.lock
+	@$(BIN)/python -m compileall -qq -j 4 .venv/lib || true
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -88,6 +88,7 @@ class User:
         self.variables = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         path = [entry for entry in os.environ["PATH"].split(os.pathsep) if Path(entry) != Path(sys.executable).parent]
         self.variables["PATH"] = os.pathsep.join(path)
+        self.variables["PIP_NO_COMPILE"] = "1"  # a minute for each environment; Python compiles what is imported
         self.variables["PYTHONUSERBASE"] = str(packages_of_a_user(folder / "user"))
 
     def types(self, *lines: str) -> str:
