@@ -28,9 +28,13 @@ import lipscale
 from lipscale.certification.binding import check_fits
 from lipscale.certification.bounds import bounds
 from lipscale.certification.plain_layers import PlainNetwork
+from lipscale.certification.plain_modules import Centre, Scale
+from lipscale.errors import LipscaleError
 from lipscale.networks.maxmin import MaxMin
 from lipscale.store.dataset import read_dataset
 from lipscale.units import distance, exact_pixels
+
+LINEAR = (Centre, Scale, nn.Linear, nn.Conv2d, nn.Flatten, nn.AvgPool2d)
 
 
 def slopes(network: PlainNetwork, images: torch.Tensor, labels, logits, pairs) -> np.ndarray:
@@ -46,9 +50,15 @@ def slopes(network: PlainNetwork, images: torch.Tensor, labels, logits, pairs) -
 
 
 def gaps(network: PlainNetwork, images: torch.Tensor) -> list[np.ndarray]:
-    """For each MaxMin |a - b| / (sqrt(2) K), shape (B, pairs): no l2 perturbation of the image below this switches the pair."""
+    """For each MaxMin |a - b| / (sqrt(2) K), shape (B, pairs): no l2 perturbation of the image below this switches the pair.
+
+    Raises:
+        LipscaleError: a layer is neither MaxMin nor linear.
+    """
     hidden, found = images, []
     for position, layer in enumerate(network):
+        if type(layer) not in (*LINEAR, MaxMin):
+            raise LipscaleError(f"layer {position} is {type(layer).__name__}; allowed: MaxMin and linear layers")
         if isinstance(layer, MaxMin):
             constant = math.sqrt(2) * bounds(nn.Sequential(*list(network)[:position]), network.image_shape).slope
             first, second = hidden.chunk(2, 1)

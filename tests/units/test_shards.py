@@ -1,6 +1,7 @@
 """Evaluation and attacks that are split over jobs: the files of those that are not, resumption, refusals."""
 
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -143,6 +144,12 @@ def test_logits_that_are_missing_altered_or_of_another_network_are_named(split, 
     for shard in (1, 2):
         assert main(["evaluate-shard", str(run.path), str(shard)]) == 0
     assert main(["evaluate", str(run.path)]) == 0
+    for shard in (1, 2):
+        assert main(["evaluate-shard", str(run.path), str(shard)]) == 0
+    shutil.copyfile(run.logits_shards()[1], run.logits_shards()[0])  # the second one has no image, as all are one batch
+    record(run.logits_shards()[0], made_from=[run / "model.safetensors"])
+    assert main(["evaluate", str(run.path)]) == 1
+    assert "logits-shards/1of2.npz has logits of other validation images" in capsys.readouterr().err
     (run / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes() + b" ")  # as after another training
     record(run / "model.safetensors")
     assert main(["evaluate", str(run.path)]) == 1

@@ -55,7 +55,7 @@ class Options:
         object.__setattr__(self, "epsilons", tuple(sorted(self.epsilons)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
     """A network, and the images on which its calibration is attacked.
 

@@ -14,6 +14,7 @@ from lipscale.certification.binding import check_fits
 from lipscale.certification.certificate import RADII_COLUMNS, certificate, description, radii_rows
 from lipscale.certification.model_file import load
 from lipscale.data.dataset import Dataset
+from lipscale.errors import LipscaleError
 from lipscale.evaluation.calibration import RELIABILITY_COLUMNS, SWEEP_COLUMNS, calibrate
 from lipscale.evaluation.logits import exact_logits, whole_batches
 from lipscale.progress import bar
@@ -75,16 +76,19 @@ def _of_shards(folder: RunFolder, dataset: Dataset) -> dict[str, np.ndarray]:
     """The logits of all shards, in tables of their final size: to have all parts twice may take gigabytes.
 
     Raises:
-        LipscaleError: the result of a shard is missing, altered, or of another network.
+        LipscaleError: the result of a shard is missing, altered, of another network or of other images.
     """
-    logits, first = {}, dict.fromkeys(SPLITS, 0)
-    for path in folder.logits_shards():
+    logits, paths = {}, folder.logits_shards()
+    for number, path in enumerate(paths, start=1):
         part = files.read_arrays(checked(path))
         for split in SPLITS:
-            found = part[f"{split}_logits"]
-            table = logits.setdefault(f"{split}_logits", np.empty((len(dataset.labels(split)), found.shape[1])))
-            table[first[split] : first[split] + len(found)] = found
-            first[split] += len(found)
+            name, (count, *image_shape) = f"{split}_logits", dataset.images(split).shape
+            rows, found = whole_batches(count, image_shape, number, len(paths)), part[name]
+            if len(found) != rows.stop - rows.start:  # of a version with other batches
+                raise LipscaleError(f"{path} has logits of other {split} images; delete it and rerun the workflow")
+            if name not in logits:
+                logits[name] = np.empty((count, found.shape[1]))
+            logits[name][rows] = found
     return logits
 
 
