@@ -10,6 +10,8 @@ from lipscale.data.prepare import prepare
 from lipscale.data.sources import imagefolder
 from lipscale.store.dataset import read_dataset, write_dataset
 
+pytestmark = pytest.mark.slow
+
 
 def test_cifar_jpeg_archive(tmp_path):
     """All 60,000 images, where LIPSCALE_CIFAR10_JPEG names the archive."""

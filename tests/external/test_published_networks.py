@@ -14,6 +14,8 @@ from conftest import ROOT, lipscale
 from lipscale.cli import main
 from lipscale.store.published import published
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = ROOT / "results" / "published"
 NETWORKS = published(PUBLISHED)
 IMAGES = {"imagefolder": 1}  # whose radii are proven, of all test images; a colour image takes seconds

@@ -15,6 +15,8 @@ import pytest
 from conftest import TINY, snakemake
 from lipscale.store import files
 
+pytestmark = pytest.mark.slow
+
 FIGURES = [
     "figure1",
     "figure2",

@@ -25,6 +25,8 @@ from lipscale.training.devices import select_device
 from lipscale.training.shares import drawn_for, normal_like, shares, uniform_for
 from training_stand_ins import without_seconds
 
+pytestmark = pytest.mark.slow
+
 IMAGES = {"train": 590, "validation": 2300, "test": 20}  # validation: three parts, of which two processes have two and one
 FILES = ("history.csv", "feedback.csv")
 OBJECTIVES = ("trades", "caat")
@@ -116,7 +118,6 @@ def test_two_processes_train_runs_of_other_kinds_as_one(tmp_path, noise):
     assert [row["returned"] for row in files.read_rows(two / names[-1] / "history.csv")] == ["0", "0", "0", "1"]
 
 
-@pytest.mark.slow
 def test_a_killed_process_ends_the_training_which_resumes(tmp_path, noise):
     unbroken = trained(experiment(tmp_path / "unbroken", noise, 60, {"gpus": 2}))
     run = experiment(tmp_path / "killed", noise, 60, {"gpus": 2})

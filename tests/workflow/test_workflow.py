@@ -20,6 +20,8 @@ from lipscale.store.checksums import record as record_checksum
 from lipscale.store.run_folder import RunFolder
 from lipscale.tables.falsifications import falsification_row
 
+pytestmark = pytest.mark.slow
+
 FIGURES = [
     "figure1", "figure2", "figure3", "figure4", "figure5", "figure6", "reliability", "reliability_under_attack", "certified",
     "choosing_offset",
