@@ -60,7 +60,7 @@ wheelhouse:
 clean:
 	rm -rf .venv
 
-# compileall compiles files side by side, pip one after the other. Both go on after files that are for other versions of Python.
+# compileall uses several processes, pip only one. Both skip files that are for other versions of Python.
 .venv/complete: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "lipscale needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
