@@ -37,11 +37,11 @@ def publish(experiment, tmp_path, monkeypatch):
     """`publish(runs)` publishes networks as the experiment `toy`."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "published"))
 
-    def write(runs, name="toy"):
+    def write(runs, name="toy", add=False):
         target = tmp_path / "published" / name
         known = [run.name for run in experiment.runs]
-        models = published_models.model_files(experiment.path, target, runs, known)
-        published_models.write_models(experiment.path, target, models)
+        models = published_models.model_files(experiment.path, target, runs, known, add)
+        published_models.write_models(experiment.path, target, models, add)
         return target / "networks"
 
     return write
@@ -73,6 +73,19 @@ def test_networks_of_an_earlier_publication_are_removed(publish):
     assert not publish([]).exists()
 
 
+def test_networks_are_added_to_those_that_are_published(publish, monkeypatch):
+    publish(RUNS[:1])
+    size = (folder() / "toy" / "networks" / f"{RUNS[0]}.safetensors").stat().st_size
+    monkeypatch.setattr(published_models, "LARGEST_TOTAL", size)
+    with pytest.raises(LipscaleError, match="the 1 networks of --models take"):
+        publish(RUNS[1:], add=True)
+    monkeypatch.setattr(published_models, "LARGEST_TOTAL", 3 * size)
+    assert list(json.loads((publish(RUNS[1:], add=True) / "networks.json").read_text())["networks"]) == RUNS
+    assert all(lipscale.load(f"toy/{run}").image_shape == SHAPE for run in RUNS)
+    publish([], add=True)
+    assert all(lipscale.load(f"toy/{run}").image_shape == SHAPE for run in RUNS)
+
+
 def test_networks_that_cannot_be_published_are_refused(experiment, publish, monkeypatch):
     with pytest.raises(LipscaleError, match=r"--models names 'list-7-seed0'; allowed: list-0\.1-seed0, "):
         publish(["list-7-seed0"])
@@ -89,7 +102,7 @@ def test_networks_of_all_experiments_share_the_limit(experiment, publish, monkey
     monkeypatch.setattr(published_models, "LARGEST_TOTAL", size)
     publish(RUNS)
     publish(RUNS)  # what it replaces does not count
-    with pytest.raises(LipscaleError, match=r"the 1 networks of --models take .* MB and those of other experiments .* MB; all"):
+    with pytest.raises(LipscaleError, match=r"the 1 networks of --models take .* MB and those that stay published .* MB; a"):
         publish(RUNS[:1], "other")
     publish([])
     publish(RUNS[:1], "other")

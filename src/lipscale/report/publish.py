@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -12,16 +14,19 @@ from lipscale.planning import record as records
 from lipscale.report import draw, published_models
 from lipscale.store import files, provenance
 from lipscale.store.checksums import checked
+from lipscale.tables.claims import write_claims
+from lipscale.tables.extend import write_extended
 from lipscale.tables.reader import Tables, plain_title, settings_of, where
 from lipscale.text import markdown_table, short
 
-TABLES = (  # verdicts, and what they follow from
-    "runs.csv", "intervals.csv", "images.csv.gz", "history.csv", "sweep.csv", "config.yaml", "claims.csv", "claims.md",
+TABLES = (  # verdicts, what they follow from, and what more runs are added to
+    "runs.csv", "intervals.csv", "images.csv.gz", "history.csv", "feedback.csv", "sweep.csv", "reliability_band.csv",
+    "config.yaml", "claims.csv", "claims.md",
 )  # fmt: skip
 FALSIFICATION = "falsification.csv"
 
 
-def publish(results: Path, folder: Path, command: str, models: Sequence[str] = ()) -> None:
+def publish(results: Path, folder: Path, command: str, models: Sequence[str] = (), add: bool = False) -> None:
     """Copy figures, verdicts with their tables and, where it was made, falsification.csv; write the other files.
 
     record.json says what the experiment cost, for `plan`.
@@ -31,26 +36,44 @@ def publish(results: Path, folder: Path, command: str, models: Sequence[str] = (
         folder: results/published/<experiment>, where all of that goes.
         command: what made the results, for the page.
         models: runs whose trained networks are published too.
+        add: keep the runs, networks and record that are in `folder`, and add the new runs; figures, verdicts and page are then
+            of all runs.
 
     Raises:
-        LipscaleError: something is missing, or runs are from code with uncommitted changes.
+        LipscaleError: something is missing, or runs are from code with uncommitted changes; with `add`, see `write_extended`.
     """
-    wanted = wanted_files(results)
-    tables = Tables(results / "tables")
-    if others := [commit for commit in tables.runs["commit"].unique() if len(commit) != 40]:
+    new = Tables(results / "tables").runs
+    if others := [commit for commit in new["commit"].unique() if len(commit) != 40]:
         raise LipscaleError(f"runs come from {', '.join(others)}; allowed: commits, without uncommitted changes")
-    networks = published_models.model_files(results, folder, models, list(tables.runs["run"]))
-    record = records.measure(results).model_dump(mode="json")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in wanted:
-        shutil.copyfile(path, folder / path.name)
-    published_models.write_models(results, folder, networks)
-    files.write_json(folder / records.NAME, record)
-    lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", ""]
-    described = facts(results, tables, command) | {"networks": published_models.in_words(folder.name, networks)}
-    lines.append(markdown_table(["", ""], described.items()))
-    lines += ["Mean over seeds, in brackets smallest and largest. The runs themselves are in [`runs.csv`](runs.csv).", ""]
-    files.write_text(folder / "README.md", "\n".join([*lines, summary(tables)]))
+    networks = published_models.model_files(results, folder, models, list(new["run"]), add)
+    with _with_published(results, folder) if add else nullcontext(results) as source:
+        wanted, tables = wanted_files(source), Tables(source / "tables")
+        record, described = records.measure(results).model_dump(mode="json"), facts(results, tables, command)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in wanted:
+            shutil.copyfile(path, folder / path.name)
+        names = published_models.write_models(results, folder, networks, add)
+        if not (add and (folder / records.NAME).exists()):
+            files.write_json(folder / records.NAME, record)
+        described["networks"] = published_models.in_words(folder.name, names)
+        lines = [f"# {results.name}: published results", "", "Written by `python -m lipscale publish`.", ""]
+        lines.append(markdown_table(["", ""], described.items()))
+        lines += ["Mean over seeds, in brackets smallest and largest. The runs themselves are in [`runs.csv`](runs.csv).", ""]
+        files.write_text(folder / "README.md", "\n".join([*lines, summary(tables)]))
+
+
+@contextmanager
+def _with_published(results: Path, folder: Path) -> Iterator[Path]:
+    """A folder like `results` with tables, figures and verdicts of all runs, of those in `folder` too; it is removed again."""
+    with tempfile.TemporaryDirectory(dir=results, prefix=".publish-") as name:
+        both = Path(name)
+        for part in ("tables", "figures"):
+            (both / part).mkdir()
+        write_extended(folder, results / "tables", both / "tables")
+        write_claims(both / "tables")
+        for figure in draw.names():
+            draw.draw(figure, both / "tables", both / "figures" / figure)
+        yield both
 
 
 def wanted_files(results: Path) -> list[Path]:
@@ -70,9 +93,10 @@ def wanted_files(results: Path) -> list[Path]:
 
 def facts(results: Path, tables: Tables, command: str) -> dict[str, str]:
     """Where the results come from and what they cost, for the page."""
-    runs = tables.runs
-    origin = files.read_json(results / "runs" / runs["run"][0] / "provenance.json")
+    runs, new = tables.runs, Tables(results / "tables").runs["run"]
+    origin = files.read_json(results / "runs" / new[0] / "provenance.json")
     machine = origin["machine"]
+    of_new = "" if len(new) == len(runs) else f", of the {len(new)} runs added last: {', '.join(f'`{run}`' for run in new)}"
     jobs = [pd.read_csv(path, sep="\t")["s"].sum() for path in (results / "benchmarks").rglob("*.tsv")]
     trained = where(runs, lambda method: method.feedback)
     share = 100 * trained["feedback_seconds"] / trained["train_seconds"]
@@ -83,7 +107,7 @@ def facts(results: Path, tables: Tables, command: str) -> dict[str, str]:
         "command": f"`{command}`",
         "commit": f"{trained_at} trained and attacked, `{provenance.commit()}` published",
         "machine": f"{machine['cores']} cores ({machine['processor']}), {machine['system']}, device {origin['device']}",
-        "time": f"{sum(jobs):.0f} s, summed over {len(jobs)} jobs",
+        "time": f"{sum(jobs):.0f} s, summed over {len(jobs)} jobs{of_new}",
         "feedback": f"{share.mean():.1f} % of the time of LiST's training ({share.min():.1f} to {share.max():.1f} %)",
         "spot checks": f"certified images that were attacked, all runs: {checks}; none was broken",
         "falsification": falsification(tables) if (tables.folder / FALSIFICATION).exists() else "not run",

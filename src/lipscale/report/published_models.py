@@ -18,7 +18,7 @@ DATA = (  # of the manifest
 )
 
 
-def model_files(results: Path, folder: Path, runs: Sequence[str], known: Sequence[str]) -> dict[str, Path]:
+def model_files(results: Path, folder: Path, runs: Sequence[str], known: Sequence[str], add: bool = False) -> dict[str, Path]:
     """The model files of `runs`, by run, where all may be published.
 
     Args:
@@ -26,6 +26,7 @@ def model_files(results: Path, folder: Path, runs: Sequence[str], known: Sequenc
         folder: results/published/<experiment>; networks of other experiments beside it count.
         runs: their names.
         known: names of all runs of the experiment.
+        add: the networks in `folder` stay, and count.
 
     Raises:
         LipscaleError: a run or its model is missing, or the published networks would be too large together.
@@ -34,28 +35,33 @@ def model_files(results: Path, folder: Path, runs: Sequence[str], known: Sequenc
     if unknown:
         raise LipscaleError(f"publish: --models names {unknown[0]!r}; allowed: {', '.join(known)}")
     models = {run: checked(results / "runs" / run / "model.safetensors") for run in runs}
-    others = [path for path in published(folder.parent).values() if path.parent.parent.resolve() != folder.resolve()]
+    others = [path for path in published(folder.parent).values() if add or path.parent.parent.resolve() != folder.resolve()]
     new, old = (sum(path.stat().st_size for path in paths) for paths in (models.values(), others))
     if new + old > LARGEST_TOTAL:
         raise LipscaleError(
-            f"publish: the {len(models)} networks of --models take {megabytes(new)} and those of other experiments "
+            f"publish: the {len(models)} networks of --models take {megabytes(new)} and those that stay published "
             f"{megabytes(old)}; allowed: {megabytes(LARGEST_TOTAL)} together, so fewer or smaller networks"
         )
     return models
 
 
-def write_models(results: Path, folder: Path, models: dict[str, Path]) -> None:
-    """Copy the model files into `folder`/networks and describe them there, in networks.json; others are removed from it."""
+def write_models(results: Path, folder: Path, models: dict[str, Path], add: bool = False) -> list[str]:
+    """Copy the model files into `folder`/networks and describe them there, in networks.json.
+
+    Others are removed from it, unless `add`. Returns the runs whose networks are there now.
+    """
     networks = folder / NETWORKS
-    shutil.rmtree(networks, ignore_errors=True)
-    if not models:
-        return
-    networks.mkdir(parents=True)
-    for run, path in models.items():
-        shutil.copyfile(path, networks / f"{run}{SUFFIX}")
-    manifest = read_manifest(results / "data")
-    described = {run: describe(ExperimentFolder(results).run(run), path) for run, path in models.items()}
-    files.write_json(networks / DESCRIPTION, {"data": {key: manifest.get(key) for key in DATA}, "networks": described})
+    described = files.read_json(networks / DESCRIPTION)["networks"] if add and (networks / DESCRIPTION).exists() else {}
+    if not described:
+        shutil.rmtree(networks, ignore_errors=True)
+    if models:
+        networks.mkdir(parents=True, exist_ok=True)
+        for run, path in models.items():
+            shutil.copyfile(path, networks / f"{run}{SUFFIX}")
+        manifest = read_manifest(results / "data")
+        described |= {run: describe(ExperimentFolder(results).run(run), path) for run, path in models.items()}
+        files.write_json(networks / DESCRIPTION, {"data": {key: manifest.get(key) for key in DATA}, "networks": described})
+    return list(described)
 
 
 def describe(run: RunFolder, model: Path) -> dict:
@@ -72,11 +78,11 @@ def describe(run: RunFolder, model: Path) -> dict:
     }
 
 
-def in_words(experiment: str, models: dict[str, Path]) -> str:
+def in_words(experiment: str, runs: Sequence[str]) -> str:
     """The published networks, for the page."""
-    if not models:
+    if not runs:
         return "none"
-    names = ", ".join(f"[`{experiment}/{run}`]({NETWORKS}/{run}{SUFFIX})" for run in models)
+    names = ", ".join(f"[`{experiment}/{run}`]({NETWORKS}/{run}{SUFFIX})" for run in runs)
     return f"{names}; `lipscale.load` opens them, [`{NETWORKS}/{DESCRIPTION}`]({NETWORKS}/{DESCRIPTION}) describes them"
 
 
