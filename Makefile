@@ -13,7 +13,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $
 
 help:
 	@echo "make figures   the embedded default: Figures 1 to 6 of the digits experiment, in results/digits/figures"
-	@echo "make test      the tests"
+	@echo "make test      the tests; make test SLOW=1 runs those that take minutes too"
 	@echo "make docs      the documentation, in site/index.html"
 	@echo "make format    format and lint the sources and the workflow"
 	@echo "make pins      after requirements.lock has changed: copy its pins to the conda environments and pre-commit"
@@ -22,15 +22,16 @@ help:
 	@echo "make unlock    after Snakemake was killed: lets it start again; nothing is lost"
 	@echo "make clean     remove the environment; results stay"
 	@echo "Variables: PYTHON (3.11 or newer), CORES (default all), CONFIG (default config/config.yaml),"
-	@echo "  WHEELHOUSE (a folder of wheels to set up .venv from, without internet)"
+	@echo "  WHEELHOUSE (a folder of wheels to set up .venv from, without internet), SLOW (1: all tests)"
 
 figures: .venv/complete
 	snakemake --cores $(CORES) --configfile $(CONFIG) --quiet rules host
 	@echo "Figures 1 to 6 are in results/$$(sed -n 's/^experiment: *//p' $(CONFIG))/figures"
 
-# Three processes for two cores, as some tests wait for SLURM, locks and other processes.
+# Four processes for two cores, as many tests wait for SLURM, locks and other processes.
 test: .venv/complete
-	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(SLOW),,-m "not slow")
+	$(if $(SLOW),,@echo "Tests that take minutes were left out; make test SLOW=1 runs them too.")
 
 docs: .venv/complete
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict

@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and the
 
 from lipscale import config as configs
 
+os.fsync = lambda descriptor: None  # tests kill processes, not the computer; waiting for the disk was most of their time
 ROOT = Path(__file__).resolve().parent.parent
 
 tried = Counter()  # examples that tests/fuzz has fed in, by kind
