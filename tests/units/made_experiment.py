@@ -51,6 +51,7 @@ def settings(**changes: dict) -> Section:
         "network": {"architecture": "mlp", "widths": [4]},
         "training": {"epochs": 3, "learning_rate": 0.1, "offset": 0.0},
         "feedback": {"warmups": 0},
+        "runs": {"seeds": [0, 1]},
         "evaluation": {"epsilons": EPSILONS, "attack_images": 6, "spot_check_images": 2, "attack_seed": 0},
         "figures": {"posthoc_lipschitz": 20.0},
     }
@@ -61,7 +62,7 @@ def settings(**changes: dict) -> Section:
 
 def runs(experiment: Section) -> list[Run]:
     """The settings of its runs, two seeds of each setting."""
-    common = {key: value for key, value in vars(experiment).items() if key not in ("experiment", "figures")}
+    common = {key: value for key, value in vars(experiment).items() if key not in ("experiment", "runs", "figures")}
     return [
         Run(run=f"{method}-{start:g}-seed{seed}", method=method, initial_lipschitz=start, seed=seed, **common)
         for method, start, _ in RUNS

@@ -45,7 +45,9 @@ def part(whole, folder, keep, published=False):
         files.write_table(table, folder / path.name)
         if not published:
             checksums.record(folder / path.name)
-    shutil.copy(whole.tables / "config.yaml", folder)
+    config = yaml.safe_load((whole.tables / "config.yaml").read_text())
+    config["runs"]["seeds"] = sorted({int(run[-1]) for run in kept})
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     if not published:
         checksums.record(folder / "config.yaml")
     return folder
@@ -86,6 +88,10 @@ def test_images_and_falsifications_are_those_of_all_runs(both, whole):
         expected = pd.read_csv(whole.tables / name).sort_values("run", kind="stable", ignore_index=True)
         found = pd.read_csv(both / name).sort_values("run", kind="stable", ignore_index=True)
         pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
+def test_the_config_is_the_published_one_with_all_seeds(both, whole):
+    assert yaml.safe_load((both / "config.yaml").read_text()) == yaml.safe_load((whole.tables / "config.yaml").read_text())
 
 
 def test_verdicts_are_those_of_all_runs_at_once(both, whole):
@@ -144,7 +150,7 @@ def test_other_settings_are_refused(published, new, tmp_path):
     with pytest.raises(LipscaleError, match=r"made with training\.learning_rate = 0\.2, the new ones with 0\.1; allowed"):
         extend.write_extended(published, new, tmp_path)
     config = yaml.safe_load(text)
-    config["experiment"], config["dataset"]["path"] = "other", "elsewhere"
+    config["experiment"], config["dataset"]["path"], config["figures"] = "other", "elsewhere", {}
     config["evaluation"]["falsify_images"] = 50
     config["runs"] = {"seeds": [7]}
     path.write_text(yaml.safe_dump(config))

@@ -22,12 +22,12 @@ from lipscale.tables.reader import Tables
 
 JOINED = ("history", "feedback", "sweep", "reliability_band")  # beside runs.csv
 OPTIONAL = "falsification"
-WITHOUT_EFFECT = {"experiment", "runs", "compute"}  # sections of the config; and single keys:
+WITHOUT_EFFECT = {"experiment", "runs", "figures", "compute"}  # sections of the config; and single keys:
 WITHOUT_EFFECT_KEYS = {"dataset": {"path", "largest_unpacked_gib"}, "evaluation": {"falsify_images"}}
 
 
 def write_extended(published: Path, new: Path, output: Path) -> None:
-    """Write the tables of both into the folder `output`, with checksums; config.yaml is that of the new runs.
+    """Write the tables of both into the folder `output`, with checksums; config.yaml is the published one, with all seeds.
 
     Args:
         published: folder of published tables.
@@ -44,7 +44,8 @@ def write_extended(published: Path, new: Path, output: Path) -> None:
         path = output / ("images.csv.gz" if name == "images" else f"{name}.csv")
         files.write_table(table, path)
         checksums.record(path)
-    settings = dict(new_tables.config)
+    settings = dict(old_tables.config)
+    settings["runs"] = settings["runs"] | {"seeds": sorted(map(int, found["runs"]["seed"].unique()))}
     files.write_text(output / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     checksums.record(output / "config.yaml")
 
