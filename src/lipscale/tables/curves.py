@@ -59,7 +59,9 @@ def divided(sweep: pd.DataFrame, lowest: float, highest: float) -> pd.DataFrame:
 
 def spread(table: pd.DataFrame, by: str | list[str], column: str, geometric: bool = False) -> pd.DataFrame:
     """Mean (geometric on request), smallest and largest value of a column over seeds, and their number, a row per group."""
-    groups = table.assign(value=np.log(table[column]) if geometric else table[column]).groupby(by)["value"]
+    values = table[column].rename("value")  # not a copy of the whole table, which may have hundreds of columns
+    groups = pd.concat([table[[by] if isinstance(by, str) else by], np.log(values) if geometric else values], axis=1)
+    groups = groups.groupby(by)["value"]
     summary = groups.agg(mean="mean", low="min", high="max")
     summary = (np.exp(summary) if geometric else summary).assign(seeds=groups.count())
     return summary.reset_index()
