@@ -14,6 +14,7 @@ declare -A feedback=(
   [frequent]="warmups: 0, updates_per_epoch: 4"
   [warmup]="warmups: 2, updates_per_epoch: 1"
   [both]="warmups: 2, updates_per_epoch: 4"
+  [third]="warmups: 3, updates_per_epoch: 4"
 )
 results=()
 for rule in ${RULES:-plain divided frequent warmup both}; do
