@@ -76,7 +76,7 @@ def ece_bias(confidences: np.ndarray, right: np.ndarray, bins: int = BINS) -> fl
     """
     index, gap, images = bin_of(confidences, bins), right - confidences, len(confidences)
     sums, squares = (np.bincount(index, weights=values, minlength=bins) for values in (gap, gap**2))
-    errors = np.sqrt(squares - sums**2 / images) / images
+    errors = np.sqrt(np.maximum(squares - sums**2 / images, 0)) / images  # rounding may leave less than 0 of equal gaps
     unclear = np.abs(sums) / images < SIGNIFICANT * errors
     return float(np.sqrt(2 / np.pi) * errors[unclear].sum())
 
