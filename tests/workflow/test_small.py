@@ -17,7 +17,6 @@ def results(small_experiment):
 def test_every_run_is_trained_certified_and_attacked(results):
     runs = pd.read_csv(results / "tables" / "runs.csv")
     assert runs["run"].tolist() == [settings.run for settings in configs.runs(configs.check(SMALL))]
-    assert (runs["lipschitz_certified"] <= runs["lipschitz"] * (1 + 1e-6)).all()
     assert (runs["evaluated_certified_72"] <= runs["robust_72"]).all()
     assert (runs["robust_72"] <= runs["evaluated_clean_accuracy"]).all()
     trained = runs.set_index("method")["lipschitz"]

@@ -1,11 +1,11 @@
 """Published tables, extended by those of other runs of the same experiment, such as seeds that were trained elsewhere or later.
 
-Nothing is computed again from runs: their folders need not be there any more. So what `tabulate` takes from them comes from
-images.csv.gz here, which has few digits: the reliability diagrams and certified curves of the published runs, and the intervals
-of settings with new seeds. The latter have intervals for accuracies and ECE only.
+The folders of the published runs need not exist. So the reliability diagrams and certified curves of these runs, and the
+intervals of settings with new seeds, are made from images.csv.gz, which has few digits. Accuracies and ECE follow from it;
+other measures of such settings get no interval.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,12 @@ from lipscale.store import checksums, files
 from lipscale.tables import intervals
 from lipscale.tables.curves import certified_curve
 from lipscale.tables.key import KEY, SETTING
+from lipscale.tables.origin import differences
 from lipscale.tables.reader import Tables
 
 JOINED = ("history", "feedback", "sweep", "reliability_band")  # beside runs.csv
 OPTIONAL = "falsification"
-WITHOUT_EFFECT = {"experiment", "runs", "figures", "compute"}  # sections of the config; and single keys:
-WITHOUT_EFFECT_KEYS = {"dataset": {"path", "largest_unpacked_gib"}, "evaluation": {"falsify_images"}}
+MAY_DIFFER = ("experiment", "runs", "figures", "compute", "evaluation.falsify_images")  # sections of the config, and a key
 
 
 def write_extended(published: Path, new: Path, output: Path) -> None:
@@ -54,28 +54,17 @@ def check_alike(published: Path, old: Tables, new: Tables) -> None:
     """Raises LipscaleError where runs cannot be told apart, or results cannot be compared."""
     if common := [run for run in new.runs["run"] if run in set(old.runs["run"])]:
         raise LipscaleError(f"publish: {published} has {', '.join(common)} already; allowed with --add: other runs")
-    for key, (before, now) in _differences(old.config, new.config).items():
-        raise LipscaleError(
-            f"publish: the runs in {published} were made with {key} = {before!r}, the new ones with {now!r}; "
-            "allowed with --add: the same settings"
-        )
+    for key, before, now in differences(old.config, new.config):
+        if not {key, key.partition(".")[0]} & set(MAY_DIFFER):
+            raise LipscaleError(
+                f"publish: the runs in {published} were made with {key} = {before!r}, the new ones with {now!r}; "
+                "allowed with --add: the same settings"
+            )
     if len(data := {*old.runs["data_sha256"], *new.runs["data_sha256"]}) > 1:
         raise LipscaleError(f"publish: the runs were trained on different data ({', '.join(sorted(data))}); allowed: the same")
     images = [frozenset(part["image"]) for tables in (old, new) for _, part in tables.images.groupby("run")]
     if len(set(images)) > 1:
         raise LipscaleError("publish: the runs have different test images; allowed with --add: the same")
-
-
-def _differences(old: Mapping, new: Mapping, section: str = "") -> dict[str, tuple]:
-    """The settings that differ, by keys such as `training.epochs`."""
-    found = {}
-    for key in sorted({*old, *new} - (WITHOUT_EFFECT_KEYS.get(section, set()) if section else WITHOUT_EFFECT)):
-        values, name = (old.get(key), new.get(key)), f"{section}.{key}" if section else key
-        if all(isinstance(value, Mapping) for value in values):
-            found |= _differences(*values, name)
-        elif values[0] != values[1]:
-            found[name] = values
-    return found
 
 
 def extended(old: Tables, new: Tables) -> dict[str, pd.DataFrame]:
@@ -95,7 +84,7 @@ def extended(old: Tables, new: Tables) -> dict[str, pd.DataFrame]:
     return found | ({OPTIONAL: pd.concat(attacked)} if attacked else {})
 
 
-def _of_runs(runs: pd.DataFrame, images: pd.DataFrame, rows) -> pd.DataFrame:
+def _of_runs(runs: pd.DataFrame, images: pd.DataFrame, rows: Callable) -> pd.DataFrame:
     """The rows that `rows(run, images of the run)` makes for each run, with KEY before them."""
     parts = dict(iter(images.groupby("run")))
     made = [rows(run, _as_joined(parts[run["run"]])).assign(**{name: run[name] for name in KEY}) for _, run in runs.iterrows()]

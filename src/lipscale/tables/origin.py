@@ -3,7 +3,7 @@
 Snakemake notices a changed setting and reruns what depends on it, but only while its records lie beside the results.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lipscale import config
@@ -58,13 +58,17 @@ def check_run(folder: RunFolder, run) -> None:
         compare(folder / "calibration_attack.json", {"epsilons": found}, {"epsilons": budgets})
 
 
-def compare(path: Path, found: Mapping, wanted: Mapping, key: str = "") -> None:
+def compare(path: Path, found: Mapping, wanted: Mapping) -> None:
     """Raises LipscaleError: a value in the file `path` differs from that of the config."""
+    for key, value, other in differences(found, wanted):
+        raise LipscaleError(f"{path} was made with {key} = {value!r}, and the config says {other!r}; delete it and rerun")
+
+
+def differences(found: Mapping, wanted: Mapping, section: str = "") -> Iterator[tuple[str, object, object]]:
+    """The settings that differ, but for those WITHOUT_EFFECT: key, such as `training.epochs`, and both values."""
     for name in sorted({*found, *wanted} - WITHOUT_EFFECT):
-        where, values = f"{key}{name}", (found.get(name), wanted.get(name))
+        values = (found.get(name), wanted.get(name))
         if all(isinstance(value, Mapping) for value in values):
-            compare(path, *values, f"{where}.")
+            yield from differences(*values, f"{section}{name}.")
         elif values[0] != values[1]:
-            raise LipscaleError(
-                f"{path} was made with {where} = {values[0]!r}, and the config says {values[1]!r}; delete it and rerun"
-            )
+            yield f"{section}{name}", *values
