@@ -20,10 +20,10 @@ from made_experiment import make, runs
 MEASURED = ("runs", "history", "feedback", "sweep", "reliability_band", "certified")
 
 
-@pytest.fixture
-def whole(tmp_path):
-    """A made experiment with all its tables, two seeds of each setting."""
-    experiment = make(tmp_path / "made")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A made experiment with all its tables, two seeds of each setting; no test changes it."""
+    experiment = make(tmp_path_factory.mktemp("whole") / "made")
     join.write_tables(experiment, runs(experiment.config))
     falsifications.write_falsifications(experiment)
     return experiment

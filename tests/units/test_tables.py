@@ -47,13 +47,20 @@ def experiment(tmp_path):
     return make(tmp_path / "made")
 
 
-@pytest.fixture
-def tables(experiment) -> Tables:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A made experiment with its tables; no test changes it."""
+    experiment = make(tmp_path_factory.mktemp("written") / "made")
     join.write_tables(experiment, runs(experiment.config))
-    return Tables(experiment.tables)
+    return experiment
 
 
-def test_runs(experiment, tables):
+@pytest.fixture
+def tables(written) -> Tables:
+    return Tables(written.tables)
+
+
+def test_runs(written, tables):
     assert list(tables.runs) == RUN_COLUMNS
     assert len(tables.runs) == 2 * len(RUNS)
     row = tables.runs.iloc[0]
@@ -62,7 +69,7 @@ def test_runs(experiment, tables):
     assert (row["certified_36"], row["pair_certified_36"], row["robust_36"]) == (4 / 8, 4 / 8, 4 / 6)
     assert (row["certified_72"], row["pair_certified_72"], row["robust_72"]) == (2 / 8, 3 / 8, 3 / 6)
     assert (row["attacked_72"], row["spot_checked_72"]) == (3, 2)
-    assert certified(join_images(experiment.runs[0]), 72).tolist() == [True] * 3 + [False] * 5  # the third by its pair radius
+    assert certified(join_images(written.runs[0]), 72).tolist() == [True] * 3 + [False] * 5  # the third by its pair radius
     assert (row["evaluated_certified_36"], row["evaluated_certified_72"]) == (4 / 6, 2 / 6)
     assert (row["brier"], row["classwise_ece"], row["adaptive_ece_scaled"], row["validation_ece"]) == (0.3, 0.03, 0.02, 0.06)
     free = tables.runs[tables.runs["method"] == "unconstrained"]
@@ -70,7 +77,7 @@ def test_runs(experiment, tables):
     assert (free["certified_36"] == 0).all()
 
 
-def test_calibration_under_attack_is_of_runs_with_a_constraint(experiment, tables):
+def test_calibration_under_attack_is_of_runs_with_a_constraint(tables):
     free = tables.runs["method"] == "unconstrained"
     assert tables.runs.loc[free, UNDER_ATTACK].isna().all(axis=None)
     row = tables.runs.iloc[1]
@@ -81,6 +88,9 @@ def test_calibration_under_attack_is_of_runs_with_a_constraint(experiment, table
     assert rows.loc[("list-0.1", "certified_nll_scaled_72"), "mean"] == pytest.approx(1.2205)
     assert rows.loc[("list-0.1", "attacked_ece_36"), "images"] == 6
     assert not rows.loc["unconstrained-inf"].index.str.contains("attacked").any()
+
+
+def test_calibration_under_attack_that_is_missing_is_named(experiment):
     (experiment.runs[0] / "calibration_attack.json").unlink()
     with pytest.raises(LipscaleError, match=r"calibration_attack\.json is missing; run the workflow"):
         join.write_tables(experiment, runs(experiment.config))
@@ -99,19 +109,20 @@ def test_robustness_is_the_wide_columns_in_rows(tables):
             assert row[name] == wide.loc[row["run"], f"{name}_{row['epsilon']}"]
 
 
-def test_other_tables_have_the_run_first(experiment, tables):
+def test_other_tables_have_the_run_first(written, tables):
     for name in join.NAMES:
         assert tuple(tables[name])[: len(KEY)] == KEY
         expected = tables.runs[tables.runs["method"] != "unconstrained"] if name == "reliability_band" else tables.runs
         assert tables[name]["run"].unique().tolist() == expected["run"].tolist()
     assert list(tables["sweep"])[len(KEY) :] == ["temperature", "ece", "lipschitz", "lipschitz_certified"]
     assert list(tables["certified"])[len(KEY) :] == ["epsilon", "certified_accuracy"]
-    assert tables.config == experiment.config.model_dump("json")
+    assert tables.config == written.config.model_dump("json")
     assert tables.epsilons == EPSILONS
     assert tables.posthoc_lipschitz == 20.0
 
 
-def test_images_of_a_run_are_recorded_with_their_sources(experiment, tables):
+def test_images_of_a_run_are_recorded_with_their_sources(experiment):
+    join.write_tables(experiment, runs(experiment.config))
     folder = experiment.runs[0]
     images = pd.read_csv(checksums.checked(folder / "images.csv"))
     assert images["robust_36"].isna().tolist() == [False] * 5 + [True, False, True]

@@ -165,7 +165,9 @@ def test_feedback_moves_both_starts_towards_each_other():
     assert ends[1] / ends[0] < 1000 / 50
 
 
-@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"compile": True}], ids=["bf16", "compile"])
+@pytest.mark.parametrize(
+    "changes", [{"precision": "bf16"}, pytest.param({"compile": True}, marks=pytest.mark.slow)], ids=["bf16", "compile"]
+)
 def test_faster_training_is_nearly_the_same_training(changes):
     """Loss of the first epoch as in float32; L is enforced in any case, by exporting."""
     losses = [make_training(compute=compute).epoch().train_loss for compute in ({}, changes)]
