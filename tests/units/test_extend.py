@@ -157,6 +157,29 @@ def test_other_settings_are_refused(published, new, tmp_path):
     extend.check_alike(published, Tables(published, check=False), Tables(new))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"compute": {"precision": "bf16"}}, "compute.precision = 'float32', the new ones with 'bf16'"),
+        ({"runs": {"unconstrained_learning_rate": 0.03}}, "unconstrained_learning_rate = 0.003, the new ones with 0.03"),
+        ({"runs": {"variants": [{"objective": {"name": "brier"}, "unconstrained_learning_rate": 0.1}]}}, "= 0.2, the new ones"),
+    ],
+)
+def test_runs_of_one_name_with_other_weights_are_refused(published, new, changes, message):
+    """Their names do not tell what they were trained with."""
+    config = yaml.safe_load((published / "config.yaml").read_text())
+    config["compute"] = {"precision": "float32", "threads": 1}
+    variants = [{"objective": {"name": "brier"}, "unconstrained_learning_rate": 0.2}]
+    config["runs"] |= {"unconstrained_learning_rate": 0.003, "variants": variants}
+    (published / "config.yaml").write_text(yaml.safe_dump(config))
+    other = config | {key: config[key] | values for key, values in changes.items()} | {"figures": {}}
+    other["compute"] = {"threads": 2} | {key: value for key, value in other["compute"].items() if key != "threads"}
+    (new / "config.yaml").write_text(yaml.safe_dump(other))
+    checksums.record(new / "config.yaml")
+    with pytest.raises(LipscaleError, match=message):
+        extend.check_alike(published, Tables(published, check=False), Tables(new))
+
+
 def test_other_data_or_test_images_are_refused(published, new, tmp_path):
     path = published / "images.csv.gz"
     table = pd.read_csv(path)

@@ -11,14 +11,19 @@ PACKAGES = ("torch", "torchvision", "orthogonium", "netcal", "pyautoattack", "nu
 
 
 def commit() -> str:
-    """The git commit of this source tree, with `-dirty` behind it where files differ from it; `unknown` without git."""
-    folder = Path(__file__).resolve().parent
+    """The git commit of this source tree; `unknown` without git, or where the package only lies inside another repository.
+
+    `-dirty` stands behind it where a file differs from it, or the package has a file that git does not know.
+    """
+    folder = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+        git("ls-files", "--error-unmatch", "store/provenance.py")
+        changed = git("status", "--porcelain", "--untracked-files=no") or git("ls-files", "--others", "--exclude-standard")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

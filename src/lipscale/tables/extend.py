@@ -5,7 +5,7 @@ intervals of settings with new seeds, are made from images.csv.gz, which has few
 other measures of such settings get no interval.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from lipscale.tables.reader import Tables
 JOINED = ("history", "feedback", "sweep", "reliability_band")  # beside runs.csv
 OPTIONAL = "falsification"
 MAY_DIFFER = ("experiment", "runs", "figures", "compute", "evaluation.falsify_images")  # sections of the config, and a key
+BUT_NOT = ("compute.precision", "compute.compile")
 
 
 def write_extended(published: Path, new: Path, output: Path) -> None:
@@ -54,8 +55,8 @@ def check_alike(published: Path, old: Tables, new: Tables) -> None:
     """Raises LipscaleError where runs cannot be told apart, or results cannot be compared."""
     if common := [run for run in new.runs["run"] if run in set(old.runs["run"])]:
         raise LipscaleError(f"publish: {published} has {', '.join(common)} already; allowed with --add: other runs")
-    for key, before, now in differences(old.config, new.config):
-        if not {key, key.partition(".")[0]} & set(MAY_DIFFER):
+    for key, before, now in (*differences(old.config, new.config), *_other_rates(old.config, new.config)):
+        if key in BUT_NOT or not {key, key.partition(".")[0]} & set(MAY_DIFFER):
             raise LipscaleError(
                 f"publish: the runs in {published} were made with {key} = {before!r}, the new ones with {now!r}; "
                 "allowed with --add: the same settings"
@@ -65,6 +66,21 @@ def check_alike(published: Path, old: Tables, new: Tables) -> None:
     images = [frozenset(part["image"]) for tables in (old, new) for _, part in tables.images.groupby("run")]
     if len(set(images)) > 1:
         raise LipscaleError("publish: the runs have different test images; allowed with --add: the same")
+
+
+def _other_rates(old: Mapping, new: Mapping) -> Iterator[tuple[str, object, object]]:
+    """As `differences`: learning rates of networks without constraint and of one objective, which their names do not tell."""
+    before, now = (
+        {
+            str(part.get("objective")): part["unconstrained_learning_rate"]
+            for part in (config["runs"], *config["runs"].get("variants", ()))
+            if part.get("unconstrained_learning_rate") is not None
+        }
+        for config in (old, new)
+    )
+    for objective in sorted(before.keys() & now.keys()):
+        if before[objective] != now[objective]:
+            yield "unconstrained_learning_rate", before[objective], now[objective]
 
 
 def extended(old: Tables, new: Tables) -> dict[str, pd.DataFrame]:
