@@ -15,6 +15,7 @@ from lipscale.attacks.falsification import falsify
 from lipscale.certification.certificate import certificate
 from lipscale.certification.export import export
 from lipscale.certification.model_file import load, save
+from lipscale.errors import LipscaleError
 from lipscale.networks.families import bro, cayley
 from lipscale.networks.families import sll as family
 from lipscale.networks.network import build_network
@@ -116,3 +117,21 @@ def test_the_last_layer_may_be_a_block():
     plain = export(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), SLL(4)), SHAPE)
     promise = certificate(plain)
     assert np.all(promise.pairs == promise.pairs[0, 1])
+
+
+@pytest.mark.parametrize("norm", [1.0, 0.97])
+def test_a_layer_that_does_more_than_its_weight_is_refused(norm):
+    """Also where freezing changes the weight, so that the logits of the network and of its copy differ in any case."""
+
+    class More(nn.Linear):
+        def forward(self, hidden):
+            return super().forward(hidden) + 0.3 * torch.relu(hidden.sum(1, keepdim=True) - 7)
+
+    settings = SimpleNamespace(architecture="mlp", widths=[32, 32], bias=True, allocation="softmax", family="orthogonal")
+    network = build_network(settings, (1, 4, 4), 4, [0.5], 5.0)
+    network.layers[0] = nn.Linear(16, 32)
+    nn.init.orthogonal_(network.layers[0].weight, norm)
+    export(network, (1, 4, 4))
+    network.layers[0].__class__ = More
+    with pytest.raises(LipscaleError, match="does something besides calling its layers in order"):
+        export(network, (1, 4, 4))

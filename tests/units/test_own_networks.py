@@ -4,6 +4,7 @@ import copy
 import math
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from orthogonium.layers import AdaptiveOrthoConv2d, BatchCentering2D, MaxMin, OrthoLinear, UnitNormLinear
@@ -15,6 +16,7 @@ from torch.nn.utils import parametrizations
 from lipscale.certification.certificate import certificate
 from lipscale.certification.export import export
 from lipscale.certification.freezing import freeze
+from lipscale.certification.model_file import load, save
 from lipscale.certification.own import from_modules
 from lipscale.certification.plain_layers import Centre, GroupSort2, PlainNetwork, Residual, Scale
 from lipscale.errors import LipscaleError
@@ -250,6 +252,12 @@ def with_own_forward(module: nn.Module) -> nn.Module:
     return module
 
 
+def with_scale(scale) -> nn.Sequential:
+    network = nn.Sequential(nn.Flatten(), dense(), Scale(1.0))
+    network[2].scale = scale
+    return network
+
+
 REFUSED = [
     (Branching(), "the network is Branching; allowed: torch.nn.Sequential. Pass the Sequential inside"),
     (nn.Linear(3, 3), "the network is Linear of torch"),
@@ -282,6 +290,11 @@ REFUSED = [
     (nn.Sequential(nn.Flatten(), nn.Linear(128, 1)), r"logits of shape \[1\]"),
     (nn.Sequential(Residual(nn.Linear(8, 8)), nn.Flatten()), "the branch of layer 0 is Linear of torch"),
     (nn.Sequential(nn.Flatten(), MaxMin(axis=2)), "has axis 2; allowed: 1"),
+    (
+        nn.Sequential(Residual(nn.Sequential(nn.Identity(), nn.Sequential(nn.ReLU(inplace=True)), nn.Conv2d(2, 2, 1)))),
+        "the branch of layer 0 begins with an activation in place, which changes the sum too; allowed: inplace=False",
+    ),
+    (with_scale(torch.ones(10)), r"layer 2 \(scale\) has the scale tensor"),
 ]
 
 
@@ -295,6 +308,21 @@ def test_anything_else_is_refused_in_words(network, message):
 def test_shapes_of_images_are_checked(shape):
     with pytest.raises(LipscaleError, match=r"images of shape .*allowed: \(channels, height, width\)"):
         export(nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), shape)
+
+
+@pytest.mark.parametrize("scale", [torch.tensor(2.0), np.float32(2)])
+def test_a_scale_may_be_a_number_of_torch_or_numpy(scale):
+    assert export(with_scale(scale), SHAPE).specification[2] == {"layer": "scale", "scale": 2.0}
+
+
+def test_the_default_dtype_of_torch_does_not_matter(tmp_path):
+    torch.set_default_dtype(torch.float64)
+    try:
+        plain = export(nn.Sequential(nn.Flatten(), dense()), SHAPE)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    save(plain, tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors")[1].weight.dtype == torch.float32
 
 
 def test_weights_that_are_not_finite_are_refused():

@@ -6,7 +6,6 @@ Reading the layers one by one cannot see everything: a container may do more tha
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,9 +14,7 @@ from torch.nn.utils import parametrize
 from lipscale.certification.bounds import bounds
 from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
-
-if TYPE_CHECKING:
-    from lipscale.networks.network import LipschitzNetwork
+from lipscale.networks.network import LipschitzNetwork, layer_family
 
 TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-5}  # times the largest logit; weights are rounded to float32 in both
 
@@ -43,24 +40,29 @@ def _unwrap(module: nn.Module) -> None:
         module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
-def check_frozen(network: "LipschitzNetwork", plain: PlainNetwork) -> None:
-    """Compare a LipschitzNetwork with its frozen copy on random images.
+def check_frozen(network: LipschitzNetwork, plain: PlainNetwork) -> None:
+    """Compare a LipschitzNetwork with its frozen copy on random images, first with the weights it has before freezing.
 
-    Freezing divides a weight by its norm where that is not 1. Factors 1 + r_k of the weights move the output of each
-    layer by at most 4 r_k of its bound (that of an SLL block enters twice), so logits by at most prod(1 + 4 r_k) - 1 times
-    `slope` ||x|| + `offset` of `lipscale.certification.bounds`; to that comes the rounding of float32.
+    Freezing divides a weight by its norm where that is not 1. The difference that this makes could hide another one, so the
+    weights are put back for the first comparison. The second one is of the copy as it is. Factors 1 + r_k of the weights move
+    the output of each layer by at most 4 r_k of its bound (that of an SLL block enters twice), so logits by at most prod(1 +
+    4 r_k) - 1 times `slope` ||x|| + `offset` of `lipscale.certification.bounds`; to that comes the rounding of float32.
 
     Raises:
         LipscaleError: logits differ by more.
     """
+    family = layer_family(network.family)
     total, longest, moved = bounds(plain, plain.image_shape), math.sqrt(math.prod(plain.image_shape)), 1.0
     try:
         with torch.no_grad(), parametrize.cached():  # a weight has one value during the comparison
-            original = _copied(network)
+            original, unscaled = _copied(network), copy.deepcopy(plain)
             kept = [layer.weight for layer in plain if hasattr(layer, "weight")]
-            for layer, weight in zip(original.layers, kept, strict=True):
+            put_back = [layer.weight for layer in unscaled if hasattr(layer, "weight")]
+            for layer, weight, before in zip(original.layers, kept, put_back, strict=True):
+                before.copy_(family.plain(layer).weight)
                 factor = weight.norm() / layer.weight.norm() if weight.any() else torch.ones(())
                 moved *= 1 + 4 * (factor - 1).abs().item()
+            _compare(original, unscaled, torch.float32)
             _compare(original, plain, torch.float32, (moved - 1) * (total.slope * longest + total.offset))
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

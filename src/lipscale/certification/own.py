@@ -9,7 +9,7 @@ What is accepted, in (nested) nn.Sequential:
     GroupSort2          of deel-torchlip or lipscale, which pairs neighbours
     ReLU, Flatten, AvgPool2d and MaxPool2d with stride = kernel_size, ScaledAvgPool2d of deel-torchlip
     Identity, Dropout   are left out, since they do nothing in evaluation
-    Centre, Scale, Residual of lipscale
+    Centre, Scale, Residual of lipscale; the branch of a Residual begins with no activation in place
 
 The weights are those that the network has in evaluation mode, never scaled. The copy is then compared with the network on
 random images; a difference beyond rounding is an error.
@@ -127,6 +127,11 @@ def _converted(layer: nn.Module, where: str) -> list[nn.Module]:
 def _residual(layer: Residual, where: str) -> Residual:
     if not isinstance(layer.branch, nn.Sequential):
         raise LipscaleError(f"the branch of layer {where} is {_name(layer.branch)}; allowed: torch.nn.Sequential")
+    leaves = (module for module in layer.branch.modules() if not isinstance(module, (nn.Sequential, nn.Flatten, *DO_NOTHING)))
+    if getattr(next(leaves, None), "inplace", False):
+        raise LipscaleError(
+            f"the branch of layer {where} begins with an activation in place, which changes the sum too; allowed: inplace=False"
+        )
     return Residual(nn.Sequential(*_plain_layers(layer.branch, f"{where}.")))
 
 

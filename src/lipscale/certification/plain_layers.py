@@ -100,7 +100,7 @@ class PlainNetwork(nn.Sequential):
         self.specification = list(specification)
         self.lipschitz = float(lipschitz)
         self.image_shape = tuple(map(int, image_shape))
-        self.requires_grad_(False)
+        self.float().requires_grad_(False)  # torch builds layers in its default dtype
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
             raise LipscaleError(
                 f"model: images of shape {list(image_shape)}; allowed: (channels, height, width), each 1 or more"

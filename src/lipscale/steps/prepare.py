@@ -1,5 +1,7 @@
 """Prepare a data set: arrays, splits, manifest. A preparation that was stopped resumes with the same command.
 
+A folder with a data set of other settings is refused.
+
 example:
   lipscale prepare config/cifar10.yaml --folder data/cifar10
 """
@@ -12,6 +14,7 @@ from lipscale.data.prepare import prepare
 from lipscale.errors import LipscaleError
 from lipscale.store import files, locks
 from lipscale.store.dataset import write_dataset
+from lipscale.tables.origin import compare
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,5 +27,8 @@ def run(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise LipscaleError(f"prepare: --jobs is {options.jobs}; allowed: 1 or more")
     settings = config.check(files.read_yaml(options.config)).dataset
+    manifest = options.folder / "manifest.json"
+    if manifest.exists():
+        compare(manifest, files.read_json(manifest).get("settings", {}), settings.model_dump(mode="json"))
     with locks.writing("prepare", [options.folder]):
         write_dataset(options.folder, *prepare(settings), options.jobs)
