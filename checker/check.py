@@ -105,6 +105,8 @@ def check_images(
         raise Refused(f"the images have shape {image_shape}, or the network has no logits for them")
     if len(claims) != count or (labels is not None and labels != [claim["label"] for claim in claims]):
         raise Refused("the certificate has other labels, or another number of images, than the file of images")
+    if labels is None and any(part.labelled for part in calibration):
+        raise Refused("the certificate claims calibration, and the file of images has no labels")
     chosen = range(count) if at_most is None else sorted({count * i // at_most for i in range(at_most)})
     size = math.prod(shape)
     for index in chosen:

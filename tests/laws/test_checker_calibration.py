@@ -154,6 +154,13 @@ def test_without_labels_confidences_are_proven(made, tmp_path):
     files.refused("high_wrong", "image 5 at 36")
 
 
+def test_calibration_for_labels_of_the_certificate_alone_is_refused(made, tmp_path):
+    files = Files(tmp_path, made.network, made.arrays["images"], None, EPSILONS)
+    files.content = copy.deepcopy(made.content)
+    files.sign()
+    files.refused("the certificate claims calibration, and the file of images has no labels")
+
+
 def test_certificates_of_earlier_versions_have_no_calibration(files):
     del files.content["calibration"]
     accepted(files, "the radii of 12 of 12 images")

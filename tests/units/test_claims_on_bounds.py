@@ -64,3 +64,13 @@ def test_tables_without_bounds_or_offsets_give_no_rows():
     few = Evidence(Tables.in_memory({"runs": runs[runs["offset"] == 0].reset_index(drop=True)}))
     with pytest.raises(NoRuns):
         claims.growth(few, "certified_nll")
+
+
+@pytest.mark.parametrize("unit", ["logit", "logit-label_smoothing0.1"])
+def test_offsets_in_logits_are_no_budgets(unit):
+    """An offset of 36 logits is not one of 36/255, also where the name of the setting goes on."""
+    runs = evidence().tables.runs
+    for column in ("setting", "run"):
+        runs[column] = runs[column].str.replace(r"(xi\d+)", rf"\1{unit}", regex=True)
+    with pytest.raises(NoRuns):
+        claims._front(Evidence(Tables.in_memory({"runs": runs})))

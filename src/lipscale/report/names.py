@@ -2,6 +2,7 @@
 
 import re
 
+from lipscale.tables.key import in_logits
 from lipscale.text import short
 
 OBJECTIVES = {  # the letters of an objective's tag -> its name; numbers after them are shown in brackets
@@ -38,11 +39,6 @@ def variant_parts(variant: str) -> tuple[str, str]:
     parts = [] if variant == STANDARD else variant.split("-")
     objective = [objective_title(part) for part in parts if part not in CALIBRATION_DATA]
     return ", ".join(objective), " ".join(CALIBRATION_DATA[part] for part in parts if part in CALIBRATION_DATA)
-
-
-def in_logits(setting: str) -> bool:
-    """Whether the offset of a setting is in logits, as its name says; else it is in 1/255 of the pixel range."""
-    return re.search(r"-xi[0-9.e+-]+logit(-|$)", setting) is not None
 
 
 def offset_title(setting: str, offset: float) -> str:

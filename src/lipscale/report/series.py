@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lipscale.report.names import in_logits, offset_title, variant_parts
+from lipscale.report.names import offset_title, variant_parts
+from lipscale.tables.key import in_logits
 from lipscale.tables.reader import FIXED, LIST, Tables, method
 from lipscale.text import short
 

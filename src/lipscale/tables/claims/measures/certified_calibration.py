@@ -12,6 +12,7 @@ import numpy as np
 from lipscale.tables.claims.evidence import Evidence, NoRuns, Setting
 from lipscale.tables.claims.quantities import Largest, Sampled, ratio
 from lipscale.tables.claims.rule import Claim
+from lipscale.tables.key import in_logits
 from lipscale.tables.reader import FIXED, LIST
 
 NLL_MARGIN = 0.02  # nats
@@ -74,7 +75,7 @@ def _epsilon(evidence: Evidence) -> int:
 
 def _front(evidence: Evidence) -> list[Setting]:
     """LiST along its offsets, from the initial L that has most. Raises NoRuns where there are fewer than two."""
-    settings = [setting for setting in evidence.of(LIST) if not setting.name.endswith("logit")]
+    settings = [setting for setting in evidence.of(LIST) if not in_logits(setting.name)]
     starts = [setting.initial_lipschitz for setting in settings]
     start = max(starts, key=starts.count, default=None)
     if starts.count(start) < 2:
