@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
+from lipscale.errors import LipscaleError
 from lipscale.method.offset import logit_offset, offset_logits
 
 
@@ -48,3 +49,11 @@ def test_two_classes_and_a_linear_network_reach_the_loss():
     under_attack = cross_entropy(lipschitz * attacked @ weight.T, labels)
     offset = cross_entropy(offset_logits(lipschitz * images @ weight.T, labels, logit_offset(36, "input", lipschitz)), labels)
     torch.testing.assert_close(under_attack, offset)
+
+
+@pytest.mark.parametrize(
+    ("offset", "unit", "message"), [(36, "pixel", "the unit of the offset is 'pixel'"), (-1, "logit", "is -1; allowed: 0")]
+)
+def test_other_units_and_negative_offsets_are_refused(offset, unit, message):
+    with pytest.raises(LipscaleError, match=message):
+        logit_offset(offset, unit, 2.0)

@@ -13,6 +13,7 @@ import yaml
 
 from conftest import TINY
 from image_folders import FORMS, decoded, picture, tree, write_folder
+from lipscale import cli
 from lipscale.data.image_files import CHUNK
 from lipscale.data.prepare import prepare
 from lipscale.data.sources import imagefolder
@@ -157,6 +158,16 @@ def test_a_damaged_image_is_named_by_any_process(images, tmp_path):
     path = write_folder(tmp_path / "images", images | {"train/dog/7.png": b"no image"})
     with pytest.raises(LipscaleError, match=r"image train/dog/7\.png in .* is corrupt"):
         write_dataset(tmp_path / "data", *prepare(settings(path)), 2)
+
+
+def test_a_folder_with_another_data_set_is_refused(tmp_path, capsys):
+    for validation_images in (40, 41):
+        config = {**TINY, "dataset": {**TINY["dataset"], "validation_images": validation_images}}
+        (tmp_path / f"{validation_images}.yaml").write_text(yaml.safe_dump(config))
+    assert [
+        cli.main(["prepare", str(tmp_path / name), "--folder", str(tmp_path / "data")]) for name in ("40.yaml", "41.yaml")
+    ] == [0, 1]
+    assert "was made with validation_images = 40, and the config says 41; delete it" in capsys.readouterr().err
 
 
 @pytest.mark.slow

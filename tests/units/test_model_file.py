@@ -141,3 +141,10 @@ def test_a_model_cannot_run_code(tmp_path, write):
     with pytest.raises(LipscaleError, match="cannot be read"):
         load(path)
     assert not marker.exists()
+
+
+def test_only_an_exported_network_is_written_and_only_to_a_file(plain, tmp_path):
+    with pytest.raises(LipscaleError, match=r"the network is Sequential; allowed: what lipscale\.export"):
+        save(nn.Sequential(nn.Flatten()), tmp_path / "model.safetensors")
+    with pytest.raises(LipscaleError, match=r"'\.' names no file"):
+        save(plain, ".")

@@ -42,11 +42,23 @@ class Options:
         images: certified images, at most, those of the first split first.
         batch_size: images attacked at once.
         seed: of the choice of images and of the attacks.
+
+    Raises:
+        LipscaleError: a number is too small.
     """
 
     images: int = 1000
     batch_size: int = 500
     seed: int = 0
+
+    def __post_init__(self):
+        for what, value, smallest in (
+            ("number of images", self.images, 1),
+            ("batch size", self.batch_size, 1),
+            ("seed", self.seed, 0),
+        ):
+            if value < smallest:
+                raise LipscaleError(f"falsify: the {what} is {value}; allowed: {smallest} or more")
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,7 @@ def falsify(
         name: of the network, for messages and the progress bar.
 
     Raises:
-        LipscaleError: the network certifies none of the images, or does not fit them, or is constant.
+        LipscaleError: the network certifies none of the images, or does not fit them, or is constant; an option is not allowed.
     """
     if not isinstance(network, PlainNetwork):
         raise LipscaleError(f"falsify: the network is {type(network).__name__}; allowed: what lipscale.export or load returns")

@@ -32,6 +32,8 @@ def export(
     Raises:
         LipscaleError: a layer has no proof, or the copy computes something else than the network.
     """
+    if not isinstance(image_shape, Sequence):
+        raise LipscaleError(f"export: image_shape is {image_shape!r}; allowed: (channels, height, width)")
     if not isinstance(network, LipschitzNetwork):
         return bound(from_modules(network, image_shape, lipschitz), classes)
     if lipschitz is not None:

@@ -46,7 +46,11 @@ def save(network: PlainNetwork, path: str | Path) -> None:
     Raises:
         LipscaleError: it cannot be written.
     """
+    if not isinstance(network, PlainNetwork):
+        raise LipscaleError(f"save: the network is {type(network).__name__}; allowed: what lipscale.export or load returns")
     path, content = Path(path), to_bytes(network)
+    if not path.name:
+        raise LipscaleError(f"save: {str(path)!r} names no file; allowed: the path of a file")
     temporary = path.with_name(f".partial-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,14 @@
 """Calibration of probabilities, in numpy: what the training history, the tables and the figures use."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.special import log_softmax
 
 from lipscale.parts import parts
+
+if TYPE_CHECKING:
+    import torch
 
 BINS = 15
 
@@ -34,11 +39,15 @@ def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
     return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
+def expected_calibration_error(
+    probabilities: "np.ndarray | torch.Tensor", labels: "np.ndarray | torch.Tensor", bins: int = BINS
+) -> float:
     """ECE of the top label: sum over equal-width bins of confidence of |accuracy - mean confidence|, weighted by size.
 
-    Guo et al., ICML 2017, equation 3. Bins are (k / bins, (k + 1) / bins]. Probabilities (images, classes), labels (images,).
+    Guo et al., ICML 2017, equation 3. Bins are (k / bins, (k + 1) / bins]. Probabilities, not logits, (images, classes), and
+    labels (images,), both numpy arrays or torch tensors on any device.
     """
+    probabilities, labels = (np.asarray(a.detach().cpu() if hasattr(a, "detach") else a) for a in (probabilities, labels))
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     return _gaps(confidence, correct, bin_of(confidence, bins))
 

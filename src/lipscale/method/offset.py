@@ -9,6 +9,7 @@ import math
 import torch
 from torch.nn.functional import one_hot
 
+from lipscale.errors import LipscaleError
 from lipscale.units import distance
 
 
@@ -23,7 +24,14 @@ def logit_offset(offset: float, unit: str, lipschitz: float) -> float:
     Returns:
         sqrt(2) L xi with xi in pixels for `input`: an attacker with the budget xi can raise no difference of two logits by
         more. Else the offset itself.
+
+    Raises:
+        LipscaleError: the unit is another one, or the offset is negative or no number.
     """
+    if unit not in ("input", "logit"):
+        raise LipscaleError(f"the unit of the offset is {unit!r}; allowed: input, logit")
+    if not offset >= 0:
+        raise LipscaleError(f"the offset is {offset}; allowed: 0 or more")
     return math.sqrt(2) * lipschitz * distance(offset) if unit == "input" else offset
 
 

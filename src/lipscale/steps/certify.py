@@ -56,8 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     if min(options.epsilons) < 1:
         raise LipscaleError(f"certify: --epsilons is {min(options.epsilons)}; allowed: 1 or more, in 1/255")
-    for output in filter(None, (options.output, options.certificate)):
-        check_unrecorded(output)
+    _check_outputs(options)
     network = load(options.model, select_device(options.device))
     images, labels = read_images(options.images, network.binding)
     found = certify(network, images, labels)
@@ -67,6 +66,20 @@ def run(options: argparse.Namespace) -> None:
         checksums = files.sha256(find(options.model)), files.sha256(arrays_file(options.images))
         files.write_json(options.certificate, certificate_file(network, found, *checksums, options.epsilons))
     _print(found, network, options.epsilons)
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Raises LipscaleError where an output would overwrite the model, the images, the other output or results."""
+    taken = {find(options.model).resolve(): "MODEL", arrays_file(options.images).resolve(): "IMAGES"}
+    for name, output in (("--output", options.output), ("--certificate", options.certificate)):
+        if output is None:
+            continue
+        if other := taken.get(output.resolve()):
+            raise LipscaleError(f"certify: {name} is {output}, which is {other} too; allowed: another path")
+        if not output.name or output.is_dir():
+            raise LipscaleError(f"certify: {name} is {str(output)!r}, which is no file; allowed: the path of a file")
+        check_unrecorded(output)
+        taken[output.resolve()] = name
 
 
 def _print(found: Certification, network: PlainNetwork, epsilons: list[int]) -> None:

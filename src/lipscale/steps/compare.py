@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lipscale.errors import LipscaleError
 from lipscale.tables.comparison import compare
 
 
@@ -13,4 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    for folder in options.experiments:
+        if not (folder / "runs").is_dir():
+            raise LipscaleError(f"compare: {folder} is not the folder of an experiment; allowed: results/EXPERIMENT")
     compare(options.experiments, options.epsilons, options.folder)

@@ -54,6 +54,10 @@ def run(options: argparse.Namespace) -> None:
         raise LipscaleError("falsify: folders of runs take neither MODEL files nor --data nor --output beside them")
     if not runs and not options.data:
         raise LipscaleError("falsify: MODEL needs --data; allowed: a prepared data set, or an .npz file of images and labels")
+    if options.threads < 1:
+        raise LipscaleError(f"falsify: --threads is {options.threads}; allowed: 1 or more")
+    if options.output and not options.output.name:
+        raise LipscaleError(f"falsify: --output is {str(options.output)!r}, which names no file; allowed: a path")
     if options.output and len(options.models) > 1:
         raise LipscaleError("falsify: --output takes one MODEL; allowed: several models without --output")
     if runs:
@@ -129,3 +133,6 @@ def _write(found: Falsification, model: Path, chosen: Options, stem: Path, data:
         "versions": provenance.versions(),
     }
     files.write_json(summary, found.summary | origin)
+    counts = f"{found.summary['images']} certified images attacked, {found.summary['broken']} broken"
+    left = f"smallest margin left {found.summary['smallest_margin_left']:.3g}"
+    print(f"{found.name}: {counts}, {left}; written to {table} and {summary.name}")

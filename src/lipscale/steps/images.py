@@ -31,7 +31,9 @@ def read_images(path: Path, binding: Binding = ANY) -> tuple[np.ndarray, np.ndar
     images, labels = arrays.get("images"), arrays.get("labels")
     if images is None:
         raise LipscaleError(f"{path} holds {', '.join(arrays) or 'nothing'}; allowed: images and, if there are any, labels")
-    if images.ndim != 4 or not len(images) or images.dtype not in (np.uint8, np.float32, np.float64):
+    if not images.size:
+        raise LipscaleError(f"{path} holds no images (the array has the shape {images.shape}); allowed: one image or more")
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.float32, np.float64):
         raise LipscaleError(
             f"{path} holds images of shape {images.shape}, {images.dtype}; "
             "allowed: (images, channels, height, width), uint8 or float"

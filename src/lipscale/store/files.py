@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +59,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def unfinished(path: Path) -> Path:
-    """Where a file is until all of it is written."""
+    """Where a file is until all of it is written. Raises LipscaleError where the path is that of no file, such as `.`."""
+    if not path.name:
+        raise LipscaleError(f"{str(path)!r} names no file; allowed: the path of a file")
     return path.with_name(f".partial-{path.name}")
 
 
@@ -138,6 +141,8 @@ def write_table(table: "pd.DataFrame", path: str | Path) -> None:
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, which cannot hold code. Raises LipscaleError where it cannot be read, whole."""
     try:
+        if Path(path).is_file() and not zipfile.is_zipfile(path):
+            raise ValueError("it is no whole .npz file")
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception as error:  # broken bytes make numpy raise whatever its readers happen to run into
