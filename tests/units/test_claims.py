@@ -1,6 +1,7 @@
 """Verdicts from intervals, and each claim from tables that were made to meet it and to break it."""
 
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -273,3 +274,15 @@ def test_verdicts_of_published_tables_can_be_recomputed(tmp_path: Path, capsys):
     assert list(verdicts) == ["1a", "1b", "2", "3", "4", "5", "6a", "6b", "7a", "7b", "13"]
     assert verdicts["2"][0] == HOLDS
     assert verdicts["6a"] == (UNDECIDED, "images.csv.gz is missing")
+
+
+@pytest.mark.parametrize("name", ["history.csv", "images.csv.gz"])
+def test_published_tables_that_are_cut_are_named(name, tmp_path, capsys):
+    published = Path(__file__).parents[2] / "results" / "published" / "digits"
+    for file in ("runs.csv", "history.csv", "images.csv.gz", "config.yaml", "sweep.csv"):
+        shutil.copy(published / file, tmp_path)
+    table = pd.read_csv(tmp_path / name)
+    table.head(len(table) - 1).to_csv(tmp_path / name, index=False)
+    assert main(["claims", str(tmp_path), "--output", str(tmp_path / "new")]) == 1
+    last = table["run"].iloc[-1]
+    assert f"{name} is incomplete: it lacks rows of {last}" in capsys.readouterr().err

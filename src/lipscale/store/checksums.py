@@ -29,7 +29,9 @@ def check_unrecorded(path: Path) -> None:
 
 
 def checked(path: Path) -> Path:
-    """`path`, if its content is what was recorded and its sources have not changed since.
+    """`path`, if its content is what was recorded, and the records of its sources are still those that it was made from.
+
+    Of the sources only the records are compared: whoever reads a source checks its content.
 
     Raises:
         LipscaleError: it is missing, altered, cut off, of another format, or made from other files than those that exist.

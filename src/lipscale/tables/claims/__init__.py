@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from lipscale import discovery
+from lipscale.errors import LipscaleError
 from lipscale.store import checksums, files
 from lipscale.tables.claims.evidence import Evidence
 from lipscale.tables.claims.rule import COLUMNS, FAILS, HOLDS, UNDECIDED, Claim, decide
@@ -40,10 +41,28 @@ def write_claims(folder: Path, output: Path | None = None, published: bool = Fal
         folder: results/<experiment>/tables, or a folder with published tables.
         output: where both are written; None: where the tables are.
         published: the tables have no checksums, and the verdicts get none.
+
+    Raises:
+        LipscaleError: a table is missing, altered or not of all runs.
     """
-    rows, output = verdicts(Evidence(Tables(folder, check=not published))), output or folder
+    tables = Tables(folder, check=not published)
+    check_complete(tables)
+    rows, output = verdicts(Evidence(tables)), output or folder
     files.write_rows(output / "claims.csv", COLUMNS, rows)
     if not published:
         checksums.record(output / "claims.csv")
     files.write_text(output / "claims.md", markdown_table(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
     return rows
+
+
+def check_complete(tables: Tables) -> None:
+    """Raises LipscaleError where history.csv lacks epochs of a run of runs.csv, or images.csv.gz, if it exists, images."""
+    runs = tables.runs.set_index("run")
+    there = {"history.csv": tables["history"].groupby("run")["epoch"].max()}
+    wanted = {"history.csv": tables.config.get("training", {}).get("epochs", 0)}
+    if (tables.folder / "images.csv.gz").exists():
+        there["images.csv.gz"], wanted["images.csv.gz"] = tables.images.groupby("run").size(), runs["images"]
+    for name, found in there.items():
+        lacking = runs.index[found.reindex(runs.index, fill_value=0) < wanted[name]]
+        if len(lacking):
+            raise LipscaleError(f"{tables.folder / name} is incomplete: it lacks rows of {', '.join(lacking[:3])}")
