@@ -235,7 +235,7 @@ def test_list_runs_are_compared(results, runs, tmp_path, capsys):
     for name in ("lipschitz", "clean_accuracy", "ece", "certified_72"):
         assert table[name].tolist() == pytest.approx(trained[name].tolist())
     assert (tmp_path / "comparison.md").read_text().count("\n") == 2 + len(TINY["runs"]["list_initial_lipschitz"])
-    sentence = "config.yaml is missing; run the workflow to create it"
+    sentence = "is not the folder of an experiment; allowed: results/EXPERIMENT"
     assert main(["compare", str(tmp_path), "--epsilons", "72", "--folder", str(tmp_path)]) == 1
     assert sentence in capsys.readouterr().err
 
