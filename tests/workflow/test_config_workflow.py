@@ -23,7 +23,12 @@ def test_snakemake_refuses_a_bad_config_before_any_job(tmp_path, tiny):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+# That of `make figures` in any case; all others are planned by the same rules.
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.name == "config.yaml" else pytest.mark.slow) for path in SHIPPED],
+    ids=lambda path: path.name,
+)
 def test_dry_run_of_every_shipped_config(tmp_path, path: Path):
     said = snakemake(tmp_path, yaml.safe_load(path.read_text()), "--dry-run", "--cores", 2).stdout
     for rule in ("prepare_data", "train", "evaluate", "attack", "tabulate"):
