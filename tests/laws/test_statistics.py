@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from lipscale.evaluation.metrics import accuracy, brier_scores, expected_calibration_error, log_losses, probabilities
 from lipscale.evaluation.statistics import (
@@ -52,6 +53,7 @@ def test_without_resampling_the_measures_are_the_plain_ones(network):
     table, once = probabilities(logits), np.ones((2, len(labels)), dtype=np.uint16)
     right = logits.argmax(axis=1) == labels
     ece = expected_calibration_error(table, labels)
+    assert expected_calibration_error(torch.from_numpy(table), torch.from_numpy(labels)) == ece
     assert weighted_ece(table.max(axis=1), right, once) == pytest.approx([ece, ece], rel=1e-5)
     values = np.stack([right, log_losses(logits, labels), brier_scores(logits, labels)], axis=1)
     plain = [accuracy(logits, labels), log_losses(logits, labels).mean(), brier_scores(logits, labels).mean()]

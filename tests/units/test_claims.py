@@ -263,11 +263,13 @@ def test_verdicts_of_published_tables_can_be_recomputed(tmp_path: Path, capsys):
     made = curves(minimum=10)
     past = pd.concat([history(1.01, (2, 1), (1, 16, 8)), history(1.01, (2, 1), (100, 8), start=100)])
     found = evidence(made["settings"] | LISTS, history=past, sweep=made["sweep"])
-    for name in ("runs", "history", "sweep"):
+    fixed = found.tables.runs.loc[found.tables.runs["method"] == "fixed", ["run", "seed"]].assign(epoch=10)
+    pd.concat([past, fixed]).to_csv(tmp_path / "history.csv", index=False)
+    for name in ("runs", "sweep"):
         found.tables[name].to_csv(tmp_path / f"{name}.csv", index=False)
     assert main(["claims", str(tmp_path)]) == 1
     assert "has no config.yaml" in capsys.readouterr().err
-    (tmp_path / "config.yaml").write_text("figures: {posthoc_lipschitz: 100.0}\n")
+    (tmp_path / "config.yaml").write_text("figures: {posthoc_lipschitz: 100.0}\ntraining: {epochs: 10}\n")
     assert main(["claims", str(tmp_path), "--output", str(tmp_path / "new")]) == 0
     rows = files.read_rows(tmp_path / "new" / "claims.csv")
     verdicts = {row["claim"]: (row["verdict"], row["reason"]) for row in rows}

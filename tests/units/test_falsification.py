@@ -2,7 +2,6 @@
 
 import math
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -172,47 +171,3 @@ def test_results_with_a_checksum_are_not_overwritten(files_of_a_user, suffix, ca
     assert f"falsification{suffix} belongs to the results of an experiment (it has a checksum)" in capsys.readouterr().err
     assert cli.main(["certify", "model.safetensors", "images.npz", "--output", path.name]) == 1
     assert checksums.checked(path).read_text() == "a result"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--images", "-3"], "the number of images is -3; allowed: 1 or more"),
-        (["--batch-size", "0"], "the batch size is 0; allowed: 1 or more"),
-        (["--seed", "-1"], "the seed is -1; allowed: 0 or more"),
-        (["--threads", "0"], "--threads is 0; allowed: 1 or more"),
-        (["--output", "."], "--output is '.', which names no file"),
-    ],
-)
-def test_options_out_of_range_are_named(files_of_a_user, arguments, message, capsys):
-    assert cli.main(["falsify", "model.safetensors", "--data", "images.npz", *arguments]) == 1
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--output", "model.safetensors"], "--output is model.safetensors, which is MODEL too"),
-        (["--certificate", "images.npz"], "--certificate is images.npz, which is IMAGES too"),
-        (["--output", "same", "--certificate", "./same"], "--certificate is same, which is --output too"),
-        (["--output", "."], "--output is '.', which is no file"),
-    ],
-)
-def test_certify_overwrites_none_of_its_files(files_of_a_user, arguments, message, capsys):
-    before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
-    assert cli.main(["certify", "model.safetensors", "images.npz", *arguments]) == 1
-    assert message in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"text", "it is no whole .npz file"), (None, "holds no images (the array has the shape (0, 1, 8, 8))")],
-)
-def test_files_without_images_are_named(files_of_a_user, content, message, capsys):
-    if content is None:
-        np.savez("images.npz", images=np.zeros((0, 1, 8, 8), np.uint8))
-    else:
-        Path("images.npz").write_bytes(content)
-    assert cli.main(["certify", "model.safetensors", "images.npz"]) == 1
-    assert message in capsys.readouterr().err

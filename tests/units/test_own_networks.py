@@ -304,9 +304,9 @@ def test_anything_else_is_refused_in_words(network, message):
         export(network, SHAPE)
 
 
-@pytest.mark.parametrize("shape", [(8,), (0, 4, 4), (2, 8, 8, 8)])
+@pytest.mark.parametrize("shape", [(8,), (0, 4, 4), (2, 8, 8, 8), 8, "288", (2, 8, 8.5)])
 def test_shapes_of_images_are_checked(shape):
-    with pytest.raises(LipscaleError, match=r"images of shape .*allowed: \(channels, height, width\)"):
+    with pytest.raises(LipscaleError, match=r"(images of shape|image_shape is) .*allowed: \(channels, height, width\)"):
         export(nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), shape)
 
 

@@ -23,7 +23,7 @@ def test_snakemake_refuses_a_bad_config_before_any_job(tmp_path, tiny):
     assert not (tmp_path / "results").exists()
 
 
-# That of `make figures` in any case; all others are planned by the same rules.
+# All but the config of `make figures` are slow: they go through the same rules, and take a minute together.
 @pytest.mark.parametrize(
     "path",
     [pytest.param(path, marks=() if path.name == "config.yaml" else pytest.mark.slow) for path in SHIPPED],

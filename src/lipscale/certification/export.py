@@ -1,6 +1,7 @@
 """Export of a trained network to plain layers, which can be certified and saved."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import nn
 
@@ -32,7 +33,7 @@ def export(
     Raises:
         LipscaleError: a layer has no proof, or the copy computes something else than the network.
     """
-    if not isinstance(image_shape, Sequence):
+    if not isinstance(image_shape, Sequence) or not all(isinstance(size, Integral) for size in image_shape):
         raise LipscaleError(f"export: image_shape is {image_shape!r}; allowed: (channels, height, width)")
     if not isinstance(network, LipschitzNetwork):
         return bound(from_modules(network, image_shape, lipschitz), classes)

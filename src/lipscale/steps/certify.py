@@ -32,10 +32,9 @@ from lipscale.certification.certify import Certification, certify
 from lipscale.certification.plain_layers import PlainNetwork
 from lipscale.errors import LipscaleError
 from lipscale.published import load
-from lipscale.steps.common import add_device
+from lipscale.steps.common import add_device, check_outputs
 from lipscale.steps.images import arrays_file, read_images
 from lipscale.store import files
-from lipscale.store.checksums import check_unrecorded
 from lipscale.store.published import find
 from lipscale.training.devices import select_device
 
@@ -56,7 +55,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     if min(options.epsilons) < 1:
         raise LipscaleError(f"certify: --epsilons is {min(options.epsilons)}; allowed: 1 or more, in 1/255")
-    _check_outputs(options)
+    outputs = {"--output": options.output, "--certificate": options.certificate}
+    inputs = {"MODEL": find(options.model), "IMAGES": arrays_file(options.images)}
+    check_outputs(inputs, {name: path for name, path in outputs.items() if path})
     network = load(options.model, select_device(options.device))
     images, labels = read_images(options.images, network.binding)
     found = certify(network, images, labels)
@@ -66,20 +67,6 @@ def run(options: argparse.Namespace) -> None:
         checksums = files.sha256(find(options.model)), files.sha256(arrays_file(options.images))
         files.write_json(options.certificate, certificate_file(network, found, *checksums, options.epsilons))
     _print(found, network, options.epsilons)
-
-
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Raises LipscaleError where an output would overwrite the model, the images, the other output or results."""
-    taken = {find(options.model).resolve(): "MODEL", arrays_file(options.images).resolve(): "IMAGES"}
-    for name, output in (("--output", options.output), ("--certificate", options.certificate)):
-        if output is None:
-            continue
-        if other := taken.get(output.resolve()):
-            raise LipscaleError(f"certify: {name} is {output}, which is {other} too; allowed: another path")
-        if not output.name or output.is_dir():
-            raise LipscaleError(f"certify: {name} is {str(output)!r}, which is no file; allowed: the path of a file")
-        check_unrecorded(output)
-        taken[output.resolve()] = name
 
 
 def _print(found: Certification, network: PlainNetwork, epsilons: list[int]) -> None:

@@ -4,15 +4,15 @@ The config is read from standard input, as JSON or YAML. The workflow does this 
 """
 
 import argparse
+from pathlib import Path
 
 from lipscale import config
-from lipscale.steps.common import add_experiment
 from lipscale.store import files, locks
 from lipscale.store.configs import write_configs
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    add_experiment(parser)
+    parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="folder to write into, results/EXPERIMENT")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -19,10 +19,10 @@ import torch
 from lipscale.attacks.falsification import COLUMNS, Falsification, Options, falsify, falsify_dataset
 from lipscale.certification.model_file import load
 from lipscale.errors import LipscaleError
-from lipscale.steps.common import add_device
-from lipscale.steps.images import read_images
+from lipscale.steps.common import add_device, check_outputs
+from lipscale.steps.images import arrays_file, read_images
 from lipscale.store import files, locks, provenance
-from lipscale.store.checksums import check_unrecorded, checked, record
+from lipscale.store.checksums import checked, record
 from lipscale.store.dataset import read_dataset
 from lipscale.store.published import find
 from lipscale.store.run_folder import RunFolder
@@ -68,8 +68,9 @@ def run(options: argparse.Namespace) -> None:
     for position, stem in enumerate(stems):
         if stem in stems[:position]:
             raise LipscaleError(f"falsify: two models would write {stem}.csv; allowed: one at a time, with --output")
-        for suffix in SUFFIXES:
-            check_unrecorded(stem.with_name(stem.name + suffix))
+        tables = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+        inputs = {"MODEL": find(options.models[position]), "--data": arrays_file(options.data)}
+        check_outputs(inputs, {f"the {path.suffix} file": path for path in tables})
     for path, stem in zip(options.models, stems, strict=True):
         _falsify_model(path, stem, options)
 

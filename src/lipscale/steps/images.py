@@ -7,7 +7,7 @@ import numpy as np
 from lipscale.certification.binding import Binding, check_fits
 from lipscale.errors import LipscaleError
 from lipscale.store import files
-from lipscale.store.dataset import array_file, read_dataset
+from lipscale.store.dataset import MANIFEST, array_file, read_dataset
 
 ANY = Binding()  # of a model that states nothing
 
@@ -24,6 +24,8 @@ def read_images(path: Path, binding: Binding = ANY) -> tuple[np.ndarray, np.ndar
         LipscaleError: it is neither, or does not fit, or the arrays are not such.
     """
     if path.is_dir():
+        if not (path / MANIFEST).exists():
+            raise LipscaleError(f"{path} is no prepared data set; allowed: what `lipscale prepare` wrote, or an .npz file")
         dataset = read_dataset(path, ["test"])
         check_fits(binding, dataset)
         return dataset.images("test"), dataset.labels("test")

@@ -13,7 +13,7 @@ from lipscale import config
 from lipscale.data.prepare import prepare
 from lipscale.errors import LipscaleError
 from lipscale.store import files, locks
-from lipscale.store.dataset import write_dataset
+from lipscale.store.dataset import MANIFEST, write_dataset
 from lipscale.tables.origin import compare
 
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise LipscaleError(f"prepare: --jobs is {options.jobs}; allowed: 1 or more")
     settings = config.check(files.read_yaml(options.config)).dataset
-    manifest = options.folder / "manifest.json"
+    manifest = options.folder / MANIFEST
     if manifest.exists():
         compare(manifest, files.read_json(manifest).get("settings", {}), settings.model_dump(mode="json"))
     with locks.writing("prepare", [options.folder]):

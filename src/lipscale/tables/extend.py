@@ -24,7 +24,7 @@ from lipscale.tables.reader import Tables
 JOINED = ("history", "feedback", "sweep", "reliability_band")  # beside runs.csv
 OPTIONAL = "falsification"
 MAY_DIFFER = ("experiment", "runs", "figures", "compute", "evaluation.falsify_images")  # sections of the config, and a key
-BUT_NOT = ("compute.precision", "compute.compile")
+IN_COMPUTE = ("compute.precision", "compute.compile")  # must be equal all the same: weights depend on them
 
 
 def write_extended(published: Path, new: Path, output: Path) -> None:
@@ -56,7 +56,7 @@ def check_alike(published: Path, old: Tables, new: Tables) -> None:
     if common := [run for run in new.runs["run"] if run in set(old.runs["run"])]:
         raise LipscaleError(f"publish: {published} has {', '.join(common)} already; allowed with --add: other runs")
     for key, before, now in (*differences(old.config, new.config), *_other_rates(old.config, new.config)):
-        if key in BUT_NOT or not {key, key.partition(".")[0]} & set(MAY_DIFFER):
+        if key in IN_COMPUTE or not {key, key.partition(".")[0]} & set(MAY_DIFFER):
             raise LipscaleError(
                 f"publish: the runs in {published} were made with {key} = {before!r}, the new ones with {now!r}; "
                 "allowed with --add: the same settings"

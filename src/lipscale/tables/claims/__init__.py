@@ -10,6 +10,8 @@ measures/      the claims, one file for each family
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from lipscale import discovery
 from lipscale.errors import LipscaleError
 from lipscale.store import checksums, files
@@ -58,11 +60,13 @@ def write_claims(folder: Path, output: Path | None = None, published: bool = Fal
 def check_complete(tables: Tables) -> None:
     """Raises LipscaleError where history.csv lacks epochs of a run of runs.csv, or images.csv.gz, if it exists, images."""
     runs = tables.runs.set_index("run")
-    there = {"history.csv": tables["history"].groupby("run")["epoch"].max()}
-    wanted = {"history.csv": tables.config.get("training", {}).get("epochs", 0)}
-    if (tables.folder / "images.csv.gz").exists():
-        there["images.csv.gz"], wanted["images.csv.gz"] = tables.images.groupby("run").size(), runs["images"]
-    for name, found in there.items():
-        lacking = runs.index[found.reindex(runs.index, fill_value=0) < wanted[name]]
-        if len(lacking):
-            raise LipscaleError(f"{tables.folder / name} is incomplete: it lacks rows of {', '.join(lacking[:3])}")
+    epochs, images = tables["history"].groupby("run")["epoch"].max(), tables.folder / "images.csv.gz"
+    _check_rows(tables.folder / "history.csv", epochs, runs, tables.config["training"]["epochs"])
+    if images.exists():
+        _check_rows(images, tables.images.groupby("run").size(), runs, runs["images"])
+
+
+def _check_rows(path: Path, found: pd.Series, runs: pd.DataFrame, wanted: int | pd.Series) -> None:
+    lacking = runs.index[found.reindex(runs.index, fill_value=0) < wanted]
+    if len(lacking):
+        raise LipscaleError(f"{path} is incomplete: it lacks rows of {', '.join(lacking[:3])}")
