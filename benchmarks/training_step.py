@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from lipscale import config, discovery
 from lipscale.config.networks import Network
+from lipscale.errors import LipscaleError
 from lipscale.networks.network import FAMILIES, build_network, conv_layers, dense_layers
 from lipscale.store import files
 from lipscale.training.precision import fast_logits
@@ -78,7 +79,23 @@ def variants(settings: Network, shape: tuple[int, int, int], families: Sequence[
     return networks
 
 
-def main() -> None:
+def step(
+    experiment: config.Experiment,
+    precision: str,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> None:
+    settings = experiment.training.objective
+    forward = partial(fast_logits, network, precision=precision)
+    loss = discovery.load("lipscale.training.objectives", settings.name).loss(forward, images, labels, settings, LIPSCHITZ)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config", default="config/cifar10-cpu.yaml", help="network, batch size and precision; default: %(default)s"
@@ -97,18 +114,22 @@ def main() -> None:
     parser.add_argument(
         "--families", nargs="+", default=[], choices=families, help="compare layer families of lipscale, not libraries"
     )
-    options = parser.parse_args()
+    return parser.parse_args()
 
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+
+def checked(options: argparse.Namespace) -> config.Experiment:
     sections = files.read_yaml(options.config)
-    sections["network"] |= {"size": options.size} if options.size else {}
-    sections["compute"] |= {"precision": options.precision} if options.precision else {}
-    experiment = config.check(sections)
+    for section, key in (("network", "size"), ("compute", "precision")):
+        if value := getattr(options, key):
+            sections = config.overridden(sections, [f"{section}={{{key}: {value}}}"])
+    return config.check(sections)
+
+
+def prepared(options: argparse.Namespace, experiment: config.Experiment) -> dict[str, Callable[[], None]]:
+    """A function for each variant that makes a training step with it."""
     shape, batch_size = config.image_shape(experiment.dataset), experiment.training.batch_size
     images = torch.rand(batch_size, *shape, device=options.device)
     labels = torch.randint(CLASSES, (batch_size,), device=options.device)
-
     given = (experiment.compute.precision, options.compile)
     modes = {f"{precision}{', compiled' if compiled else ''}": (precision, compiled) for compiled, precision in MODES}
     if options.modes:
@@ -124,6 +145,11 @@ def main() -> None:
         if compiled and name in ("lipscale", "unconstrained", *options.families, *modes):
             network = torch.compile(network)
         steps[name] = partial(step, experiment, precision, network, optimizer, images, labels)
+    return steps
+
+
+def measured(options: argparse.Namespace, steps: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    """Seconds of a step in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in tqdm(range(-1, options.rounds), desc="rounds"):  # the first warms up and does not count
         for name in random.sample(list(steps), len(steps)):
@@ -134,9 +160,22 @@ def main() -> None:
                 torch.cuda.synchronize()
             if round_ >= 0:
                 seconds[name].append((time.perf_counter() - start) / options.steps)
+    return seconds
 
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    try:
+        experiment = checked(options)
+    except LipscaleError as error:
+        raise SystemExit(f"training_step: {error}") from None
+    seconds = measured(options, prepared(options, experiment))
+
+    batch_size, precision = experiment.training.batch_size, experiment.compute.precision
     device = torch.cuda.get_device_name() if options.device != "cpu" else f"cpu, {options.threads} threads"
-    mode = "" if options.modes else f"{given[0]}{', compiled' if options.compile else ''}, "
+    mode = "" if options.modes else f"{precision}{', compiled' if options.compile else ''}, "
     size, reference = options.size or "size of the config", "float32" if options.modes else "unconstrained"
     print(f"{options.config}, {size}, {mode}batch {batch_size}, {device}, torch {torch.__version__}")
     print(f"{'':22}{'images/s':>10}{'ms a step':>11}{f'over {reference}: fastest':>30}{'median of rounds':>18}")
@@ -144,22 +183,6 @@ def main() -> None:
     for name, times in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(times, base, strict=True))
         print(f"{name:22}{batch_size / min(times):10.0f}{1e3 * min(times):11.1f}{min(times) / min(base):30.2f}{ratio:18.2f}")
-
-
-def step(
-    experiment: config.Experiment,
-    precision: str,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-) -> None:
-    settings = experiment.training.objective
-    forward = partial(fast_logits, network, precision=precision)
-    loss = discovery.load("lipscale.training.objectives", settings.name).loss(forward, images, labels, settings, LIPSCHITZ)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 if __name__ == "__main__":

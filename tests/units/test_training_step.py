@@ -32,3 +32,10 @@ def test_an_unknown_family_is_refused_in_one_sentence():
     assert result.returncode == 2
     assert "invalid choice: 'lazy'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_config_that_is_wrong_is_refused_in_one_sentence():
+    result = run("--config", ROOT / "config" / "mnist5k.yaml", "--precision", "float8")
+    assert result.returncode == 1
+    assert result.stderr.startswith("training_step: config: compute.precision is 'float8'; allowed: one of float32, bf16")
+    assert result.stderr.count("\n") == 1
